@@ -1,1 +1,82 @@
+"""Demonstrations: episodes in zarr, training windows, splits and normalization."""
 
+from typing import TYPE_CHECKING, Any
+
+from diffusion_controller.data.errors import (
+    ArrayNotFoundError,
+    ChecksumError,
+    ConstantChannelError,
+    DownloadError,
+    EpisodeError,
+    HorizonError,
+    ImageRangeError,
+    MissingChunkError,
+    NormalizerError,
+    NotEnoughEpisodesError,
+    StoreExistsError,
+    StoreFormatError,
+    StoreNotFoundError,
+    StoreWriteError,
+)
+from diffusion_controller.data.normalizer import AffineChannels, Mode, Normalizer
+from diffusion_controller.data.split import EpisodeSplit, split_episodes
+
+if TYPE_CHECKING:
+    from diffusion_controller.data.layout import ArraySpec
+    from diffusion_controller.data.replay_buffer import ReplayBuffer
+    from diffusion_controller.data.windows import (
+        ArrayField,
+        WindowBatch,
+        WindowDataset,
+        check_horizons,
+        load_windows,
+    )
+
+__all__ = [
+    "AffineChannels",
+    "ArrayField",
+    "ArrayNotFoundError",
+    "ArraySpec",
+    "ChecksumError",
+    "ConstantChannelError",
+    "DownloadError",
+    "EpisodeError",
+    "EpisodeSplit",
+    "HorizonError",
+    "ImageRangeError",
+    "MissingChunkError",
+    "Mode",
+    "Normalizer",
+    "NormalizerError",
+    "NotEnoughEpisodesError",
+    "ReplayBuffer",
+    "StoreExistsError",
+    "StoreFormatError",
+    "StoreNotFoundError",
+    "StoreWriteError",
+    "WindowBatch",
+    "WindowDataset",
+    "check_horizons",
+    "load_windows",
+    "split_episodes",
+]
+
+# zarr takes half a second to import and torch two: only who needs them pays.
+_LATE = {
+    "ArraySpec": "layout",
+    "ReplayBuffer": "replay_buffer",
+    "ArrayField": "windows",
+    "WindowBatch": "windows",
+    "WindowDataset": "windows",
+    "check_horizons": "windows",
+    "load_windows": "windows",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what needs zarr or torch at its first use."""
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_LATE[name]}"), name)

@@ -1,0 +1,340 @@
+"""Recorded episodes in zarr, in the layout of the published diffusion policy data sets."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import zarr
+from numpy.typing import DTypeLike, NDArray
+from zarr.abc.store import Store
+
+from diffusion_controller.data.appending import check_episode, commit_end
+from diffusion_controller.data.errors import (
+    ArrayNotFoundError,
+    EpisodeError,
+    MissingChunkError,
+    StoreExistsError,
+    StoreFormatError,
+    StoreWriteError,
+)
+from diffusion_controller.data.layout import (
+    WRITE_EVERY_CHUNK,
+    ArraySpec,
+    cast_exactly,
+    create_array,
+    missing_chunks,
+    pieces,
+)
+from diffusion_controller.data.stores import (
+    DurableStore,
+    local_path,
+    open_group,
+    remove_unfinished_files,
+)
+
+EPISODE_ENDS = "meta/episode_ends"
+SEEDS = "seeds"
+
+
+class ReplayBuffer:
+    """Episodes in zarr: `data/<name>` arrays of equal first dimension, and `meta/episode_ends`.
+
+    `meta/episode_ends[i]` is the step after the last one of episode i. What lies behind the last
+    end belongs to an episode that was never finished, and is not part of the buffer.
+
+    Attributes:
+        arrays: Arrays under `data/` by name. Shape of each (at least num_steps, ...).
+        episode_ends: Strictly increasing. Shape (num_episodes,).
+    """
+
+    def __init__(self, group: zarr.Group, *, name: str) -> None:
+        """Wraps a zarr group; use `open`, `create` or `append_to`."""
+        self._group = group
+        self._name = name
+        self.arrays, self._ends_array = _members(group, name)
+        self.episode_ends: NDArray[np.int64] = _read_ends(self._ends_array, name)
+        self._missing: dict[str, list[tuple[int, int]]] = {}
+        for key, array in self.arrays.items():
+            if array.ndim == 0 or array.shape[0] < self.num_steps:
+                raise StoreFormatError(
+                    f"{name}: data/{key} has shape {array.shape} but meta/episode_ends ends at "
+                    f"{self.num_steps}; expected at least as many steps. "
+                    "Look at every defect with `dpc data validate`"
+                )
+
+    @classmethod
+    def open(cls, url: str | Path | Store) -> Self:
+        """Opens for reading: a directory, zip or fsspec URL, of zarr v2 or v3.
+
+        Raises:
+            StoreNotFoundError: There is nothing at `url`.
+            StoreFormatError: What is there is no replay buffer.
+        """
+        return cls(open_group(url), name=str(url))
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path | Store,
+        arrays: Mapping[str, ArraySpec],
+        *,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Creates an empty buffer of zarr v3 to append to.
+
+        Args:
+            path: Where nothing stands yet.
+            arrays: What the steps of the episodes hold.
+            metadata: JSON values to keep with it, such as "control_hz", "env_id" and "source".
+
+        Raises:
+            StoreExistsError: Something stands at `path`.
+        """
+        if not arrays:
+            raise StoreFormatError(f"{path}: a replay buffer needs at least one array, found none")
+        directory = None if isinstance(path, Store) else local_path(path)
+        if directory is not None and directory.exists():
+            raise StoreExistsError(
+                f"{directory} exists already; expected a new path. "
+                "Append to it, choose another name, or delete it first"
+            )
+        store = path if directory is None else DurableStore(directory)
+        try:
+            group = zarr.create_group(store, zarr_format=3, attributes=dict(metadata or {}))
+            for name, spec in arrays.items():
+                create_array(group, f"data/{name}", spec)
+            create_array(group, EPISODE_ENDS, ArraySpec((), np.int64))
+        except OSError as error:
+            raise StoreWriteError(
+                f"the replay buffer {path} could not be created ({error}); "
+                "expected a writable place with free space"
+            ) from error
+        return cls(group, name=str(path))
+
+    @classmethod
+    def append_to(cls, path: str | Path | Store) -> Self:
+        """Reopens a buffer of zarr v3 to append to, and removes an episode left unfinished.
+
+        Raises:
+            StoreNotFoundError: There is nothing at `path`.
+            StoreFormatError: What is there is no replay buffer of zarr v3.
+        """
+        group = open_group(path, mode="r+")
+        if group.metadata.zarr_format != 3:
+            raise StoreFormatError(
+                f"{path} is zarr v{group.metadata.zarr_format}; expected v3 to append to. "
+                "Rewrite it with `dpc data convert` first"
+            )
+        buffer = cls(group, name=str(path))
+        buffer._remove_unfinished()
+        return buffer
+
+    @property
+    def num_episodes(self) -> int:
+        """Finished episodes."""
+        return len(self.episode_ends)
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of all finished episodes together."""
+        return int(self.episode_ends[-1]) if len(self.episode_ends) else 0
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What was recorded about the buffer; "seeds" has one entry per finished episode."""
+        metadata = dict(self._group.attrs)
+        if SEEDS in metadata:
+            metadata[SEEDS] = _seed_list(metadata[SEEDS])[: self.num_episodes]
+        return metadata
+
+    def episode_range(self, index: int) -> tuple[int, int]:
+        """Steps [start, stop) of an episode.
+
+        Raises:
+            EpisodeError: There is no such episode.
+        """
+        if not 0 <= index < self.num_episodes:
+            raise EpisodeError(
+                f"{self._name}: there is no episode {index}; "
+                f"expected 0 to {self.num_episodes - 1} ({self.num_episodes} episodes)"
+            )
+        start = int(self.episode_ends[index - 1]) if index else 0
+        return start, int(self.episode_ends[index])
+
+    def episode(self, index: int) -> dict[str, NDArray[Any]]:
+        """All arrays of one episode. Shape of each (steps of the episode, ...)."""
+        start, stop = self.episode_range(index)
+        for name in self.arrays:
+            self._refuse_missing(name, start, stop)
+        return {name: self._read_steps(name, start, stop) for name in self.arrays}
+
+    def read(
+        self,
+        name: str,
+        *,
+        dtype: DTypeLike | None = None,
+        episodes: Sequence[int] | None = None,
+        allow_missing_chunks: bool = False,
+    ) -> NDArray[Any]:
+        """One array in memory, holding little more than the result while reading.
+
+        Args:
+            name: Array under `data/`.
+            dtype: Type of the result; conversion to an integer type must lose nothing.
+            episodes: Which episodes, in the order of the store; None for all.
+            allow_missing_chunks: Whether lost chunks may be read as zarr's fill value.
+
+        Returns:
+            Shape (steps of those episodes, ...).
+
+        Raises:
+            ArrayNotFoundError: There is no such array.
+            MissingChunkError: A chunk of those episodes is not in the store.
+            ImageRangeError: A value does not fit `dtype`.
+        """
+        array = self.array(name)
+        wanted = np.full(self.num_steps, episodes is None)
+        for index in episodes or ():
+            wanted[slice(*self.episode_range(index))] = True
+        target = np.dtype(array.dtype if dtype is None else dtype)
+        result = np.empty((int(wanted.sum()), *array.shape[1:]), target)
+        filled = 0
+        for start, stop in pieces(array, num_steps=self.num_steps):
+            rows = np.flatnonzero(wanted[start:stop])
+            if not rows.size:
+                continue
+            first, last = start + int(rows[0]), start + int(rows[-1]) + 1
+            if not allow_missing_chunks:
+                self._refuse_missing(name, first, last)
+            values = self._read_steps(name, first, last)
+            if rows.size < len(values):
+                values = values[wanted[first:last]]
+            result[filled : filled + rows.size] = cast_exactly(
+                values, target, name=name, first_step=first
+            )
+            filled += rows.size
+        return result
+
+    def array(self, name: str) -> zarr.Array[Any]:
+        """The array `data/<name>`.
+
+        Raises:
+            ArrayNotFoundError: There is none of that name.
+        """
+        if name not in self.arrays:
+            raise ArrayNotFoundError(
+                f"{self._name} has no array data/{name}; it has {', '.join(sorted(self.arrays))}"
+            )
+        return self.arrays[name]
+
+    def append_episode(
+        self, episode: Mapping[str, NDArray[Any]], *, seed: int | None = None
+    ) -> None:
+        """Adds a finished episode; whatever happens meanwhile, the ones before stay whole.
+
+        The arrays are written first, and `meta/episode_ends` last and atomically: until then
+        readers do not see the episode. It is on the disk when this returns.
+
+        Args:
+            episode: Array by name. Shape of each (steps, ...).
+            seed: Seed of the start; given for all episodes of a buffer or for none.
+
+        Raises:
+            EpisodeError: The episode does not fit the arrays of the buffer.
+            StoreWriteError: The disk refused; the episode can be appended again.
+        """
+        length = check_episode(
+            episode,
+            self.arrays,
+            index=self.num_episodes,
+            seed=seed,
+            has_seeds=bool(self.metadata.get(SEEDS)),
+        )
+        start, stop = self.num_steps, self.num_steps + length
+        try:
+            if seed is not None or SEEDS in self._group.attrs:
+                added = [] if seed is None else [int(seed)]
+                self._group.update_attributes({SEEDS: [*self.metadata.get(SEEDS, []), *added]})
+            for name, array in self.arrays.items():
+                array.resize((stop, *array.shape[1:]))
+                array[start:stop] = np.asarray(episode[name]).astype(array.dtype)
+            commit_end(self._ends_array, self.num_episodes, stop)
+        except OSError as error:
+            raise StoreWriteError(
+                f"{self._name}: episode {self.num_episodes} could not be written ({error}); "
+                f"the {self.num_episodes} episodes before it are whole. "
+                "Free some space and append it again"
+            ) from error
+        self.episode_ends = np.append(self.episode_ends, np.int64(stop))
+        self._missing.clear()
+
+    def _read_steps(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        try:
+            return np.asarray(self.array(name)[start:stop])
+        except (RuntimeError, ValueError, OSError, TypeError) as error:
+            raise StoreFormatError(
+                f"{self._name}: steps {start} to {stop - 1} of data/{name} cannot be decoded "
+                f"({error}); find the damaged chunk with `dpc data validate`"
+            ) from error
+
+    def _refuse_missing(self, name: str, start: int, stop: int) -> None:
+        if name not in self._missing:
+            self._missing[name] = missing_chunks(self.arrays[name], num_steps=self.num_steps)
+        for first, last in self._missing[name]:
+            if first < stop and start < last:
+                episode = int(np.searchsorted(self.episode_ends, first, side="right"))
+                raise MissingChunkError(
+                    f"{self._name}: the chunk of data/{name} with steps {first} to {last - 1} "
+                    f"(from episode {episode}) is missing, and zarr would read it as "
+                    f"{self.arrays[name].fill_value}. Restore it from a copy, or accept the fill "
+                    "value with `dpc data convert … allow_missing_chunks=true`"
+                )
+
+    def _remove_unfinished(self) -> None:
+        remove_unfinished_files(self._group.store)
+        try:
+            for array in self.arrays.values():
+                if array.shape[0] > self.num_steps:
+                    array.resize((self.num_steps, *array.shape[1:]))
+            if self.metadata.get(SEEDS) != self._group.attrs.get(SEEDS):
+                self._group.update_attributes({SEEDS: self.metadata[SEEDS]})
+        except OSError as error:
+            raise StoreWriteError(
+                f"{self._name}: the unfinished episode {self.num_episodes} could not be removed "
+                f"({error}); its finished episodes are whole. Free some space and open it again"
+            ) from error
+
+
+def _seed_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else []
+
+
+def _members(group: zarr.Group, name: str) -> tuple[dict[str, zarr.Array[Any]], zarr.Array[Any]]:
+    data, ends = group.get("data"), group.get(EPISODE_ENDS)
+    if not isinstance(data, zarr.Group) or not isinstance(ends, zarr.Array):
+        raise StoreFormatError(
+            f"{name} is zarr but holds {sorted(group.keys())}; expected arrays under data/ and "
+            "meta/episode_ends. A recording that was cut off before its first episode looks so "
+            "too: delete it then"
+        )
+    if ends.ndim != 1 or ends.dtype.kind not in "iu":
+        raise StoreFormatError(
+            f"{name}: meta/episode_ends is {ends.dtype} of shape {ends.shape}; "
+            "expected whole numbers of shape (episodes,)"
+        )
+    arrays = dict(sorted(data.arrays()))
+    if not arrays:
+        raise StoreFormatError(f"{name}: data/ holds no arrays; expected at least one")
+    return {key: array.with_config(WRITE_EVERY_CHUNK) for key, array in arrays.items()}, ends
+
+
+def _read_ends(array: zarr.Array[Any], name: str) -> NDArray[np.int64]:
+    ends = np.asarray(array[:]).astype(np.int64)
+    wrong = np.flatnonzero(np.diff(ends, prepend=0) <= 0)
+    if wrong.size:
+        raise StoreFormatError(
+            f"{name}: meta/episode_ends[{wrong[0]}] is {ends[wrong[0]]}; expected ends that "
+            "increase from above 0. Look at every defect with `dpc data validate`"
+        )
+    return ends
