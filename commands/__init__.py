@@ -1,1 +1,1 @@
-
+"""What `dpc` does: one module per command, wired from configs/<command>.yaml."""
