@@ -1,1 +1,33 @@
+"""Observation to action chunk: encoders, networks, samplers, the policy and its checkpoints."""
 
+from .build import BuildError, ForbiddenTargetError, build
+from .checkpoint import CheckpointError, load_policy, read_metrics, save_policy
+from .diffusion_policy import DiffusionPolicy, ObservationError, PolicyConfigError
+from .encoders import ConcatEncoder, Encoder, StateEncoder
+from .noise_schedule import NoiseSchedule, NoiseScheduleError
+from .samplers import SAMPLERS, ddim_sample, ddpm_sample, dpm_solver_sample
+from .unet1d import ConditionalUnet1d, NetworkShapeError
+
+__all__ = [
+    "SAMPLERS",
+    "BuildError",
+    "CheckpointError",
+    "ConcatEncoder",
+    "ConditionalUnet1d",
+    "DiffusionPolicy",
+    "Encoder",
+    "ForbiddenTargetError",
+    "NetworkShapeError",
+    "NoiseSchedule",
+    "NoiseScheduleError",
+    "ObservationError",
+    "PolicyConfigError",
+    "StateEncoder",
+    "build",
+    "ddim_sample",
+    "ddpm_sample",
+    "dpm_solver_sample",
+    "load_policy",
+    "read_metrics",
+    "save_policy",
+]

@@ -1,1 +1,27 @@
+"""Learning a policy from demonstrations: the loop, its resumable state, EMA and metrics."""
 
+from .data_order import DataOrder
+from .ema import ExponentialMovingAverage
+from .interruption import TrainingInterruptedError
+from .metrics import MetricsError, MetricsWriter, WandbWriter, read_metrics_lines
+from .settings import TrainingSettings, TrainingSettingsError
+from .state import TrainState, TrainStateError
+from .train import Evaluate, Run, train, validation_loss
+
+__all__ = [
+    "DataOrder",
+    "Evaluate",
+    "ExponentialMovingAverage",
+    "MetricsError",
+    "MetricsWriter",
+    "Run",
+    "TrainState",
+    "TrainStateError",
+    "TrainingInterruptedError",
+    "TrainingSettings",
+    "TrainingSettingsError",
+    "WandbWriter",
+    "read_metrics_lines",
+    "train",
+    "validation_loss",
+]

@@ -1,0 +1,202 @@
+"""Checkpoints: a policy as a directory that anybody may open.
+
+```
+checkpoints/pusht_keypoints/
+├── model.safetensors   weights
+├── config.yaml         constructor arguments of the policy and its parts
+├── normalizer.json     physical units to [−1, 1]
+└── metrics.json        how it was trained and how it scored
+```
+
+Nothing here is unpickled, and `config.yaml` can only build what is on `build.ALLOWED_TARGETS`.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from diffusion_controller import DiffusionControllerError
+from diffusion_controller.data import Normalizer
+
+from .build import build
+from .diffusion_policy import DiffusionPolicy
+
+FORMAT = 1
+_FILES = ("model.safetensors", "config.yaml", "normalizer.json", "metrics.json")
+
+
+class CheckpointError(DiffusionControllerError, ValueError):
+    """A checkpoint that is missing, incomplete, damaged or of another policy."""
+
+
+def save_policy(
+    policy: DiffusionPolicy,
+    path: str | Path,
+    *,
+    config: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    dtype: torch.dtype = torch.float32,
+) -> Path:
+    """Write a checkpoint, whole or not at all.
+
+    An existing checkpoint at `path` is replaced only once the new one is complete.
+
+    Args:
+        policy: What to save.
+        path: Directory to make.
+        config: Configuration that `build` made the policy from, plain and resolved.
+        metrics: How it was trained and how it scored; anything JSON can hold.
+        dtype: Precision of the stored weights; float16 halves the file.
+
+    Returns:
+        The directory.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    weights = {
+        name: tensor.detach().cpu().to(dtype if tensor.is_floating_point() else tensor.dtype)
+        for name, tensor in policy.state_dict().items()
+    }
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, partial / _FILES[0])
+    document = {"format": FORMAT, "policy": config}
+    (partial / "config.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    policy.normalization.normalizer.save(partial / "normalizer.json")
+    (partial / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    for name in _FILES:
+        with open(partial / name, "rb") as file:
+            os.fsync(file.fileno())
+    shutil.rmtree(path, ignore_errors=True)
+    partial.rename(path)
+    return path
+
+
+def load_policy(
+    path: str | Path,
+    *,
+    sampler: str | None = None,
+    num_inference_steps: int | None = None,
+    device: str | torch.device = "cpu",
+    allow: Sequence[str] = (),
+) -> DiffusionPolicy:
+    """Load a policy, ready to plan.
+
+    Args:
+        path: Checkpoint directory.
+        sampler: One of `SAMPLERS`; the one it was saved with if not given.
+        num_inference_steps: Denoising steps per chunk; likewise.
+        device: Where it computes, such as `cpu` or `cuda`.
+        allow: Names beyond `build.ALLOWED_TARGETS` that its configuration may build, for
+            encoders and networks of your own.
+
+    Raises:
+        CheckpointError: If it is missing, incomplete, damaged or of another policy.
+        ForbiddenTargetError: If its configuration names something that it may not call.
+    """
+    path = Path(path)
+    place = _check_device(device)
+    config = read_config(path)
+    try:
+        normalizer = Normalizer.load(path / "normalizer.json")
+        weights = load_file(path / "model.safetensors")
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{path / 'model.safetensors'} is damaged or not a safetensors file ({error}); "
+            "copy the checkpoint again"
+        ) from error
+    except (json.JSONDecodeError, KeyError) as error:
+        raise CheckpointError(
+            f"{path / 'normalizer.json'} is damaged ({error}); copy the checkpoint again"
+        ) from error
+    policy = build(config, allow=allow, injected={"normalizer": normalizer})
+    if not isinstance(policy, DiffusionPolicy):
+        raise CheckpointError(
+            f"{path / 'config.yaml'} describes a {type(policy).__name__}; "
+            "expected a DiffusionPolicy"
+        )
+    _load_weights(policy, weights, path)
+    policy.set_sampler(sampler or policy.sampler, num_inference_steps or policy.num_inference_steps)
+    return policy.to(place).eval()
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The configuration that a checkpoint's policy is built from.
+
+    Raises:
+        CheckpointError: If the directory is not a checkpoint of this format.
+    """
+    if not path.is_dir():
+        raise CheckpointError(
+            f"no checkpoint at {path}; expected a directory with {', '.join(_FILES)}"
+        )
+    missing = [name for name in _FILES if not (path / name).is_file()]
+    if missing:
+        raise CheckpointError(f"{path} lacks {', '.join(missing)}; copy the checkpoint again")
+    try:
+        document = yaml.safe_load((path / "config.yaml").read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CheckpointError(
+            f"{path / 'config.yaml'} is not plain YAML ({' '.join(str(error).split())}); "
+            "copy the checkpoint again"
+        ) from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        found = document.get("format") if isinstance(document, dict) else type(document).__name__
+        raise CheckpointError(
+            f"{path / 'config.yaml'} has format {found!r}; this version reads format {FORMAT}"
+        )
+    config = document.get("policy")
+    if not isinstance(config, dict) or "_target_" not in config:
+        raise CheckpointError(f"{path / 'config.yaml'} has no `policy` with a `_target_`")
+    return config
+
+
+def read_metrics(path: str | Path) -> dict[str, Any]:
+    """What a checkpoint says of its training and its score."""
+    try:
+        metrics = json.loads((Path(path) / "metrics.json").read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{Path(path) / 'metrics.json'} is not readable: {error}") from error
+    if not isinstance(metrics, dict):
+        raise CheckpointError(f"{Path(path) / 'metrics.json'} holds no table of metrics")
+    return metrics
+
+
+def _load_weights(policy: DiffusionPolicy, weights: dict[str, torch.Tensor], path: Path) -> None:
+    expected = policy.state_dict()
+    for name, tensor in expected.items():
+        if name not in weights:
+            raise CheckpointError(
+                f"{path}: model.safetensors lacks {name}; it is of another policy"
+            )
+        if weights[name].shape != tensor.shape:
+            raise CheckpointError(
+                f"{path}: {name} has shape {tuple(weights[name].shape)} in model.safetensors and "
+                f"{tuple(tensor.shape)} by config.yaml; they are of different policies"
+            )
+    surplus = sorted(set(weights) - set(expected))
+    if surplus:
+        raise CheckpointError(
+            f"{path}: model.safetensors has {surplus[0]}, which config.yaml lacks"
+        )
+    policy.load_state_dict({name: weights[name].float() for name in expected})
+
+
+def _check_device(device: str | torch.device) -> torch.device:
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split("\n")[0]
+        raise CheckpointError(
+            f"device {str(device)!r} is not there ({reason}); use device=cpu"
+        ) from error
+    return place

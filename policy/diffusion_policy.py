@@ -1,0 +1,311 @@
+"""The policy: from a history of observations to a chunk of actions."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from diffusion_controller import DiffusionControllerError
+
+from .encoders import Encoder
+from .noise_schedule import NoiseSchedule
+from .normalization import Normalization
+from .samplers import SAMPLERS
+from .shapes import ActionChunk, Features, NoiseDraws, Timesteps
+
+if TYPE_CHECKING:
+    from diffusion_controller.data import Normalizer, WindowBatch
+
+Conditioning = Literal["film", "inpainting"]
+
+
+class PolicyConfigError(DiffusionControllerError, ValueError):
+    """The parts of a policy do not fit together."""
+
+
+class ObservationError(DiffusionControllerError, ValueError):
+    """An observation is not what the policy was trained on."""
+
+
+class Network(Protocol):
+    """What `DiffusionPolicy` needs of a denoising network; implementations are `nn.Module`s."""
+
+    action_dim: int
+    condition_dim: int
+
+    def __call__(
+        self, chunk: ActionChunk, timestep: Timesteps, condition: Tensor | None
+    ) -> ActionChunk:
+        """Predict the schedule's target from a noisy chunk."""
+
+
+class DiffusionPolicy(nn.Module):
+    """Denoises action chunks conditioned on observations: Chi et al. (2023), *Diffusion Policy*.
+
+    The observations of the last `obs_horizon` control periods condition the denoising of
+    `horizon` actions; the first of these belongs to the oldest observation. The
+    `action_horizon` actions from the present on are executed before planning again.
+
+    Attributes:
+        horizon: Actions predicted in a chunk.
+        obs_horizon: Observations conditioned on.
+        action_horizon: Actions executed before replanning.
+        action_dim: Numbers in one action.
+        observation_shapes: Name and shape of each observation that the policy reads.
+        sampler: Name of the sampler; may be changed at any time.
+        num_inference_steps: Denoising steps per chunk; may be changed at any time.
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder: nn.Module,
+        network: nn.Module,
+        noise_scheduler: Any,
+        normalizer: "Normalizer",
+        horizon: int = 16,
+        obs_horizon: int = 2,
+        action_horizon: int = 8,
+        conditioning: Conditioning = "film",
+        sampler: str = "ddim",
+        num_inference_steps: int = 10,
+    ) -> None:
+        """Join the parts.
+
+        Args:
+            encoder: Makes features of normalized observations; see `Encoder`.
+            network: Predicts the noise; see `Network`.
+            noise_scheduler: diffusers scheduler whose process the network is trained with.
+            normalizer: Physical units to [−1, 1], for every observation and for `action`.
+            horizon: Actions predicted in a chunk.
+            obs_horizon: Observations conditioned on.
+            action_horizon: Actions executed before replanning.
+            conditioning: `film`: the features of all observations modulate the network.
+                `inpainting`: they fill channels beside the actions, held fixed at every
+                denoising step (Janner et al. 2022).
+            sampler: One of `SAMPLERS`.
+            num_inference_steps: Denoising steps per chunk.
+
+        Raises:
+            PolicyConfigError: If the parts do not fit together.
+        """
+        super().__init__()
+        self._encoder, self._network = encoder, network
+        self.normalization = Normalization(normalizer)
+        self.schedule = NoiseSchedule.from_scheduler(noise_scheduler)
+        self.horizon, self.obs_horizon, self.action_horizon = horizon, obs_horizon, action_horizon
+        self.conditioning = conditioning
+        self.observation_shapes = dict(self.encoder.observation_shapes)
+        self._check_horizons()
+        self._check_names()
+        self.action_dim = int(np.prod(normalizer.channels["action"].scale.shape))
+        self._check_sizes()
+        self.set_sampler(sampler, num_inference_steps)
+
+    @property
+    def encoder(self) -> Encoder:
+        """Makes features of normalized observations."""
+        return self._encoder  # type: ignore[return-value]
+
+    @property
+    def network(self) -> Network:
+        """Predicts the schedule's target from a noisy chunk."""
+        return self._network  # type: ignore[return-value]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the policy computes."""
+        return next(self.parameters()).device
+
+    def set_sampler(self, sampler: str, num_inference_steps: int) -> None:
+        """Choose how chunks are denoised.
+
+        Raises:
+            PolicyConfigError: If there is no such sampler.
+            NoiseScheduleError: If the schedule does not have that many timesteps.
+        """
+        if sampler not in SAMPLERS:
+            raise PolicyConfigError(
+                f"sampler is {sampler!r}; expected one of {', '.join(SAMPLERS)}"
+            )
+        self._timesteps = SAMPLERS[sampler].timesteps(len(self.schedule), num_inference_steps)
+        self.sampler, self.num_inference_steps = sampler, num_inference_steps
+
+    def loss(self, batch: "WindowBatch", *, noise: ActionChunk, timestep: Timesteps) -> Tensor:
+        """Mean squared error of the network's prediction: Ho et al. (2020), eq. 14.
+
+        Noise and timesteps are arguments, so that a training step is a function of its inputs.
+
+        Args:
+            batch: Observations and actions in physical units.
+            noise: Standard normal, shaped as `batch.action`.
+            timestep: Uniform in [0, num_train_timesteps).
+
+        Returns:
+            Scalar.
+        """
+        clean = self.normalization.normalize("action", batch.action)
+        features = self._encode(batch.observation)
+        schedule = self.schedule.to(clean.device)
+        noisy = schedule.add_noise(clean, noise, timestep)
+        target = schedule.target(clean, noise, timestep)
+        return nn.functional.mse_loss(self._predict(noisy, timestep, features), target)
+
+    def forward(self, batch: "WindowBatch", *, noise: ActionChunk, timestep: Timesteps) -> Tensor:
+        """The loss: what data-parallel training differentiates."""
+        return self.loss(batch, noise=noise, timestep=timestep)
+
+    @torch.inference_mode()
+    def predict_chunk(
+        self, observation: Mapping[str, Any], *, seeds: Sequence[int] | None = None
+    ) -> ActionChunk:
+        """Plan the next actions.
+
+        Args:
+            observation: For each name in `observation_shapes` an array or tensor in physical
+                units. Shape (batch, obs_horizon, …), oldest first.
+            seeds: One integer per element of the batch, which decides all of its randomness;
+                drawn from the operating system if not given.
+
+        Returns:
+            Actions in physical units, to be executed from now on. Shape
+            (batch, action_horizon, action_dim).
+
+        Raises:
+            ObservationError: If an observation is missing, misshapen or not finite.
+        """
+        tensors = self._check_observation(observation)
+        batch = next(iter(tensors.values())).shape[0]
+        if seeds is None:
+            seeds = np.random.SeedSequence().generate_state(batch).tolist()
+        if len(seeds) != batch:
+            raise ObservationError(f"{len(seeds)} seeds for a batch of {batch}; give one for each")
+        draws = SAMPLERS[self.sampler].num_draws(self.num_inference_steps)
+        noise = draw_noise(seeds, (draws, self.horizon, self.action_dim)).to(self.device)
+        chunk = self.denoise(tensors, noise)
+        first = self.obs_horizon - 1
+        return chunk[:, first : first + self.action_horizon]
+
+    def denoise(self, observation: Mapping[str, Tensor], noise: NoiseDraws) -> ActionChunk:
+        """Denoise a whole chunk from given noise.
+
+        Args:
+            observation: In physical units, on the policy's device.
+            noise: Draws as the sampler takes them.
+
+        Returns:
+            All `horizon` actions in physical units.
+        """
+        features = self._encode(observation)  # once per chunk, not per denoising step
+
+        def predict(noisy: ActionChunk, timestep: int) -> ActionChunk:
+            levels = torch.full((len(noisy),), timestep, device=noisy.device)
+            return self._predict(noisy, levels, features)
+
+        sample = SAMPLERS[self.sampler].sample
+        chunk = sample(predict, noise, self.schedule, self._timesteps)
+        return self.normalization.denormalize("action", chunk)
+
+    def _encode(self, observation: Mapping[str, Tensor]) -> Features:
+        return self.encoder(
+            {
+                name: self.normalization.normalize(name, observation[name])
+                for name in self.observation_shapes
+            }
+        )
+
+    def _predict(self, noisy: ActionChunk, timestep: Timesteps, features: Features) -> ActionChunk:
+        if self.conditioning == "film":
+            return self.network(noisy, timestep, features.flatten(1))
+        unknown = self.horizon - self.obs_horizon  # steps without an observation hold zeros
+        known = nn.functional.pad(features, (0, 0, 0, unknown))
+        filled = torch.cat((noisy, known), dim=-1)
+        return self.network(filled, timestep, None)[..., : self.action_dim]
+
+    def _check_observation(self, observation: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Refuse at the door what the policy was not trained on."""
+        missing = [name for name in self.observation_shapes if name not in observation]
+        if missing:
+            raise ObservationError(
+                f"observation has {', '.join(observation) or 'nothing'}; "
+                f"{', '.join(missing)} missing; the policy reads {self._describe_observations()}"
+            )
+        tensors: dict[str, Tensor] = {}
+        batch: int | None = None
+        for name, shape in self.observation_shapes.items():
+            tensor = torch.as_tensor(observation[name], device=self.device)
+            if tensor.dtype == torch.bool or tensor.is_complex():
+                raise ObservationError(f"{name} has dtype {tensor.dtype}; expected numbers")
+            tensor = tensor.to(torch.float32)
+            expected = (self.obs_horizon, *shape)
+            if tuple(tensor.shape[1:]) != expected or tensor.shape[0] != (batch or tensor.shape[0]):
+                raise ObservationError(
+                    f"{name} has shape {tuple(tensor.shape)}; expected "
+                    f"({batch or 'batch'}, {', '.join(map(str, expected))}): a batch of "
+                    f"{self.obs_horizon} observations, oldest first"
+                )
+            if not torch.isfinite(tensor).all():
+                raise ObservationError(f"{name} holds NaN or infinity; check the sensor")
+            tensors[name], batch = tensor, tensor.shape[0]
+        return tensors
+
+    def _describe_observations(self) -> str:
+        return ", ".join(f"{name} {shape}" for name, shape in self.observation_shapes.items())
+
+    def _check_horizons(self) -> None:
+        if min(self.horizon, self.obs_horizon, self.action_horizon) < 1:
+            raise PolicyConfigError(
+                f"horizon {self.horizon}, obs_horizon {self.obs_horizon} and action_horizon "
+                f"{self.action_horizon} must all be at least 1"
+            )
+        if self.obs_horizon - 1 + self.action_horizon > self.horizon:
+            raise PolicyConfigError(
+                f"obs_horizon {self.obs_horizon} − 1 + action_horizon {self.action_horizon} is "
+                f"more than horizon {self.horizon}; lower action_horizon to "
+                f"{self.horizon - self.obs_horizon + 1} or raise horizon"
+            )
+
+    def _check_names(self) -> None:
+        wanted = {*self.observation_shapes, "action"}
+        missing = sorted(wanted - set(self.normalization.names))
+        if missing:
+            raise PolicyConfigError(
+                f"the normalizer knows {', '.join(self.normalization.names)}; "
+                f"{', '.join(missing)} missing; fit it on every observation and on action"
+            )
+
+    def _check_sizes(self) -> None:
+        if self.conditioning not in get_args(Conditioning):
+            raise PolicyConfigError(
+                f"conditioning is {self.conditioning!r}; expected one of "
+                f"{', '.join(get_args(Conditioning))}"
+            )
+        features = self.encoder.feature_dim
+        film = self.conditioning == "film"
+        action_dim = self.action_dim if film else self.action_dim + features
+        condition_dim = self.obs_horizon * features if film else 0
+        found = (self.network.action_dim, self.network.condition_dim)
+        if found != (action_dim, condition_dim):
+            raise PolicyConfigError(
+                f"network has action_dim {found[0]} and condition_dim {found[1]}; "
+                f"{self.conditioning} conditioning with {features} features of each of "
+                f"{self.obs_horizon} observations needs action_dim {action_dim} and "
+                f"condition_dim {condition_dim}"
+            )
+
+
+def draw_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> NoiseDraws:
+    """Standard normal noise, each element of the batch from a generator of its own.
+
+    Args:
+        seeds: One per element of the batch.
+        shape: Draws, horizon and action_dim.
+
+    Returns:
+        Noise on the CPU, the same on every machine for the same seeds.
+    """
+    generator = torch.Generator()
+    draws = [torch.randn(shape, generator=generator.manual_seed(seed)) for seed in seeds]
+    return torch.stack(draws, dim=1)

@@ -1,0 +1,109 @@
+"""Encoders: from a history of normalized observations to features for the network."""
+
+from collections.abc import Mapping, Sequence
+from math import pi, prod
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from diffusion_controller import DiffusionControllerError
+
+from .shapes import Features
+
+
+class EncoderError(DiffusionControllerError, ValueError):
+    """An encoder's arguments do not fit together."""
+
+
+class Encoder(Protocol):
+    """What `DiffusionPolicy` needs of an encoder; implementations are `nn.Module`s.
+
+    Attributes:
+        observation_shapes: The observations that are read, with the shape of one of each.
+        feature_dim: Features made of one time step.
+    """
+
+    observation_shapes: dict[str, tuple[int, ...]]
+    feature_dim: int
+
+    def __call__(self, observation: Mapping[str, Tensor]) -> Features:
+        """Encode. Each observation has the shape (batch, obs_horizon, …)."""
+
+
+class StateEncoder(nn.Module):
+    """Low-dimensional observations, flattened side by side.
+
+    With `num_frequencies` > 0 each number x in [−1, 1] is accompanied by sin(2ᵏπx/2) and
+    cos(2ᵏπx/2), k < num_frequencies, so that the network tells apart what differs by little
+    (Tancik et al. 2020, *Fourier Features Let Networks Learn High Frequency Functions*).
+    With `hidden_channels` a small multi-layer perceptron with Mish follows.
+    """
+
+    def __init__(
+        self,
+        *,
+        observations: Mapping[str, Sequence[int]],
+        num_frequencies: int = 0,
+        hidden_channels: Sequence[int] = (),
+    ) -> None:
+        """Build the encoder.
+
+        Args:
+            observations: Name and shape of each observation, e.g. `{"keypoints": [9, 2]}`.
+            num_frequencies: Octaves of Fourier features.
+            hidden_channels: Output sizes of the layers of the perceptron.
+        """
+        super().__init__()
+        if not observations:
+            raise EncoderError("observations is empty; name at least one, e.g. {agent: [2]}")
+        if num_frequencies < 0:
+            raise EncoderError(f"num_frequencies is {num_frequencies}; it must be 0 or more")
+        self.observation_shapes = {name: tuple(shape) for name, shape in observations.items()}
+        size = sum(prod(shape) for shape in self.observation_shapes.values())
+        size *= 1 + 2 * num_frequencies
+        frequencies = pi / 2 * 2.0 ** torch.arange(num_frequencies)
+        self.register_buffer("frequencies", frequencies, persistent=False)
+        self.frequencies: Tensor
+        layers: list[nn.Module] = []
+        for channels in hidden_channels:
+            layers += [nn.Linear(size, channels), nn.Mish()]
+            size = channels
+        self.perceptron = nn.Sequential(*layers)
+        self.feature_dim = size
+
+    def forward(self, observation: Mapping[str, Tensor]) -> Features:
+        """Encode. Each observation has the shape (batch, obs_horizon, …)."""
+        flat = torch.cat([observation[name].flatten(2) for name in self.observation_shapes], dim=-1)
+        if len(self.frequencies):
+            phase = (flat[..., None] * self.frequencies).flatten(2)
+            flat = torch.cat((flat, phase.sin(), phase.cos()), dim=-1)
+        features: Tensor = self.perceptron(flat)
+        return features
+
+
+class ConcatEncoder(nn.Module):
+    """Several encoders side by side, such as one for the arm and one for each camera."""
+
+    def __init__(self, *, encoders: Mapping[str, nn.Module]) -> None:
+        """Join encoders.
+
+        Args:
+            encoders: Name of each, for its weights, and the encoder.
+        """
+        super().__init__()
+        if not encoders:
+            raise EncoderError("encoders is empty; give at least one")
+        self.encoders = nn.ModuleDict(dict(encoders))
+        self.observation_shapes: dict[str, tuple[int, ...]] = {}
+        self.feature_dim = 0
+        for encoder in self._members():
+            self.observation_shapes |= encoder.observation_shapes
+            self.feature_dim += encoder.feature_dim
+
+    def forward(self, observation: Mapping[str, Tensor]) -> Features:
+        """Encode. Each observation has the shape (batch, obs_horizon, …)."""
+        return torch.cat([encoder(observation) for encoder in self._members()], dim=-1)
+
+    def _members(self) -> list[Encoder]:
+        return list(self.encoders.values())  # type: ignore[arg-type]
