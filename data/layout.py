@@ -11,8 +11,9 @@ from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 from zarr.core.array_spec import ArrayConfigParams
 from zarr.core.sync import sync
 
-from diffusion_controller.data.errors import ImageRangeError
+from diffusion_controller.data.errors import ImageRangeError, StoreFormatError
 
+EPISODE_ENDS = "meta/episode_ends"
 # A random window touches one or two chunks, so a chunk is small: one 480 x 640 image, eight
 # 96 x 96 images. Low-dimensional arrays are read whole and only bounded from above.
 _CHUNK_BYTES = 256 * 1024
@@ -115,3 +116,45 @@ def cast_exactly(
                 "Scale the images to 0..255 and round them before recording them"
             )
     return values.astype(dtype)
+
+
+def read_members(
+    group: zarr.Group, name: str
+) -> tuple[dict[str, zarr.Array[Any]], zarr.Array[Any]]:
+    """The arrays under `data/` by name, and `meta/episode_ends`.
+
+    Raises:
+        StoreFormatError: They are not there, or not of the right kind.
+    """
+    data, ends = group.get("data"), group.get(EPISODE_ENDS)
+    if not isinstance(data, zarr.Group) or not isinstance(ends, zarr.Array):
+        raise StoreFormatError(
+            f"{name} is zarr but holds {sorted(group.keys())}; expected arrays under data/ and "
+            "meta/episode_ends. A recording that was cut off before its first episode looks so "
+            "too: delete it then"
+        )
+    if ends.ndim != 1 or ends.dtype.kind not in "iu":
+        raise StoreFormatError(
+            f"{name}: meta/episode_ends is {ends.dtype} of shape {ends.shape}; "
+            "expected whole numbers of shape (episodes,)"
+        )
+    arrays = dict(sorted(data.arrays()))
+    if not arrays:
+        raise StoreFormatError(f"{name}: data/ holds no arrays; expected at least one")
+    return {key: array.with_config(WRITE_EVERY_CHUNK) for key, array in arrays.items()}, ends
+
+
+def read_ends(array: zarr.Array[Any], name: str) -> NDArray[np.int64]:
+    """The ends of all episodes, which must increase from above 0.
+
+    Raises:
+        StoreFormatError: They do not.
+    """
+    ends = np.asarray(array[:]).astype(np.int64)
+    wrong = np.flatnonzero(np.diff(ends, prepend=0) <= 0)
+    if wrong.size:
+        raise StoreFormatError(
+            f"{name}: meta/episode_ends[{wrong[0]}] is {ends[wrong[0]]}; expected ends that "
+            "increase from above 0. Look at every defect with `dpc data validate`"
+        )
+    return ends

@@ -19,12 +19,14 @@ from diffusion_controller.data.errors import (
     StoreWriteError,
 )
 from diffusion_controller.data.layout import (
-    WRITE_EVERY_CHUNK,
+    EPISODE_ENDS,
     ArraySpec,
     cast_exactly,
     create_array,
     missing_chunks,
     pieces,
+    read_ends,
+    read_members,
 )
 from diffusion_controller.data.stores import (
     DurableStore,
@@ -33,7 +35,6 @@ from diffusion_controller.data.stores import (
     remove_unfinished_files,
 )
 
-EPISODE_ENDS = "meta/episode_ends"
 SEEDS = "seeds"
 
 
@@ -52,8 +53,8 @@ class ReplayBuffer:
         """Wraps a zarr group; use `open`, `create` or `append_to`."""
         self._group = group
         self._name = name
-        self.arrays, self._ends_array = _members(group, name)
-        self.episode_ends: NDArray[np.int64] = _read_ends(self._ends_array, name)
+        self.arrays, self._ends_array = read_members(group, name)
+        self.episode_ends: NDArray[np.int64] = read_ends(self._ends_array, name)
         self._missing: dict[str, list[tuple[int, int]]] = {}
         for key, array in self.arrays.items():
             if array.ndim == 0 or array.shape[0] < self.num_steps:
@@ -143,9 +144,9 @@ class ReplayBuffer:
     @property
     def metadata(self) -> Mapping[str, Any]:
         """What was recorded about the buffer; "seeds" has one entry per finished episode."""
-        metadata = dict(self._group.attrs)
+        metadata: dict[str, Any] = dict(self._group.attrs)
         if SEEDS in metadata:
-            metadata[SEEDS] = _seed_list(metadata[SEEDS])[: self.num_episodes]
+            metadata[SEEDS] = metadata[SEEDS][: self.num_episodes]
         return metadata
 
     def episode_range(self, index: int) -> tuple[int, int]:
@@ -165,8 +166,10 @@ class ReplayBuffer:
     def episode(self, index: int) -> dict[str, NDArray[Any]]:
         """All arrays of one episode. Shape of each (steps of the episode, ...)."""
         start, stop = self.episode_range(index)
+        wanted = np.zeros(self.num_steps, dtype=bool)
+        wanted[start:stop] = True
         for name in self.arrays:
-            self._refuse_missing(name, start, stop)
+            self._refuse_missing(name, wanted)
         return {name: self._read_steps(name, start, stop) for name in self.arrays}
 
     def read(
@@ -197,6 +200,8 @@ class ReplayBuffer:
         wanted = np.full(self.num_steps, episodes is None)
         for index in episodes or ():
             wanted[slice(*self.episode_range(index))] = True
+        if not allow_missing_chunks:
+            self._refuse_missing(name, wanted)
         target = np.dtype(array.dtype if dtype is None else dtype)
         result = np.empty((int(wanted.sum()), *array.shape[1:]), target)
         filled = 0
@@ -205,8 +210,6 @@ class ReplayBuffer:
             if not rows.size:
                 continue
             first, last = start + int(rows[0]), start + int(rows[-1]) + 1
-            if not allow_missing_chunks:
-                self._refuse_missing(name, first, last)
             values = self._read_steps(name, first, last)
             if rows.size < len(values):
                 values = values[wanted[first:last]]
@@ -278,11 +281,11 @@ class ReplayBuffer:
                 f"({error}); find the damaged chunk with `dpc data validate`"
             ) from error
 
-    def _refuse_missing(self, name: str, start: int, stop: int) -> None:
+    def _refuse_missing(self, name: str, wanted: NDArray[np.bool_]) -> None:
         if name not in self._missing:
             self._missing[name] = missing_chunks(self.arrays[name], num_steps=self.num_steps)
         for first, last in self._missing[name]:
-            if first < stop and start < last:
+            if wanted[first:last].any():
                 episode = int(np.searchsorted(self.episode_ends, first, side="right"))
                 raise MissingChunkError(
                     f"{self._name}: the chunk of data/{name} with steps {first} to {last - 1} "
@@ -304,37 +307,3 @@ class ReplayBuffer:
                 f"{self._name}: the unfinished episode {self.num_episodes} could not be removed "
                 f"({error}); its finished episodes are whole. Free some space and open it again"
             ) from error
-
-
-def _seed_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else []
-
-
-def _members(group: zarr.Group, name: str) -> tuple[dict[str, zarr.Array[Any]], zarr.Array[Any]]:
-    data, ends = group.get("data"), group.get(EPISODE_ENDS)
-    if not isinstance(data, zarr.Group) or not isinstance(ends, zarr.Array):
-        raise StoreFormatError(
-            f"{name} is zarr but holds {sorted(group.keys())}; expected arrays under data/ and "
-            "meta/episode_ends. A recording that was cut off before its first episode looks so "
-            "too: delete it then"
-        )
-    if ends.ndim != 1 or ends.dtype.kind not in "iu":
-        raise StoreFormatError(
-            f"{name}: meta/episode_ends is {ends.dtype} of shape {ends.shape}; "
-            "expected whole numbers of shape (episodes,)"
-        )
-    arrays = dict(sorted(data.arrays()))
-    if not arrays:
-        raise StoreFormatError(f"{name}: data/ holds no arrays; expected at least one")
-    return {key: array.with_config(WRITE_EVERY_CHUNK) for key, array in arrays.items()}, ends
-
-
-def _read_ends(array: zarr.Array[Any], name: str) -> NDArray[np.int64]:
-    ends = np.asarray(array[:]).astype(np.int64)
-    wrong = np.flatnonzero(np.diff(ends, prepend=0) <= 0)
-    if wrong.size:
-        raise StoreFormatError(
-            f"{name}: meta/episode_ends[{wrong[0]}] is {ends[wrong[0]]}; expected ends that "
-            "increase from above 0. Look at every defect with `dpc data validate`"
-        )
-    return ends

@@ -1,6 +1,7 @@
 """Where a replay buffer lies: opening a path, zip or URL as a zarr group, and durable writing."""
 
 import os
+import threading
 import zipfile
 from pathlib import Path, PurePosixPath
 
@@ -27,6 +28,25 @@ class DurableStore(LocalStore):
         """Writes beside the old value, flushes, then renames over it."""
         self._check_writable()
         _replace_durably(self.root / key, value.to_bytes())
+
+
+class _RemoteZipStore(ZipStore):
+    """A zip archive behind a URL, read piece by piece."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, mode="r")
+        self._url = url
+
+    def names(self) -> list[str]:
+        """Names of the files in the archive."""
+        if not self._is_open:
+            self._sync_open()
+        return self._zf.namelist()
+
+    def _sync_open(self) -> None:
+        self._lock = threading.RLock()
+        self._zf = zipfile.ZipFile(fsspec.open(self._url, "rb").open())
+        self._is_open = True
 
 
 def _replace_durably(path: Path, content: bytes) -> None:
@@ -120,16 +140,15 @@ def _locate(url: str | Path, *, mode: str) -> tuple[Store, str]:
 
 
 def _locate_remote(url: str, *, mode: str) -> tuple[Store, str]:
+    url = url.removeprefix("zip::")
     try:
-        url = url.removeprefix("zip::")
         if url.endswith(".zip") and not url.startswith("zip://"):
-            archive, _ = fsspec.core.url_to_fs(f"zip::{url}")
-            prefix = _single(url, _prefixes_in_names(archive.find("")))
-            return FsspecStore.from_url(f"zip://{prefix}::{url}", read_only=True), ""
+            store = _RemoteZipStore(url)
+            return store, _single(url, _prefixes_in_names(store.names()))
         return FsspecStore.from_url(url, read_only=mode == "r"), ""
+    except StoreFormatError:
+        raise
     except (OSError, ValueError, ImportError, zipfile.BadZipFile) as error:
-        if isinstance(error, StoreFormatError):
-            raise
         raise StoreNotFoundError(
             f"{url} cannot be opened ({type(error).__name__}: {error}); "
             "expected a zarr directory or a zip of one that fsspec can reach"
