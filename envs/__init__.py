@@ -16,10 +16,16 @@ from diffusion_controller.envs.errors import (
 from diffusion_controller.envs.pusht import PushTSimulation, initial_state
 from diffusion_controller.envs.pusht_env import OBSERVATIONS, PushTEnv
 from diffusion_controller.envs.render import PushTRenderer, RenderError
-from diffusion_controller.envs.symmetry import mirror_action, mirror_keypoints, mirror_state
+from diffusion_controller.envs.symmetry import (
+    MIRROR_TRANSFORMS,
+    mirror_action,
+    mirror_keypoints,
+    mirror_state,
+)
 from diffusion_controller.envs.tee import coverage, keypoints_of_state
 
 __all__ = [
+    "MIRROR_TRANSFORMS",
     "OBSERVATIONS",
     "PUSHT_ENV_ID",
     "InvalidActionError",

@@ -76,3 +76,12 @@ def mirror_keypoints(keypoints: npt.NDArray[Any]) -> npt.NDArray[Any]:
         [pose[..., 1], pose[..., 0], FIELD_SIZE - pose[..., 3], FIELD_SIZE - pose[..., 2]], axis=-1
     )
     return np.asarray((mirrored @ design.T).reshape(keypoints.shape), dtype=keypoints.dtype)
+
+
+MIRROR_TRANSFORMS = {
+    "action": mirror_action,
+    "agent": mirror_action,
+    "keypoints": mirror_keypoints,
+    "state": mirror_state,
+}
+"""How each observation of Push-T, and its action, is mirrored, by name."""

@@ -1,0 +1,127 @@
+"""From the configuration of an experiment to demonstrations and a policy."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from diffusion_controller.commands.errors import CommandError
+from diffusion_controller.data import (
+    ArrayField,
+    Normalizer,
+    ReplayBuffer,
+    WindowDataset,
+    load_windows,
+    split_episodes,
+)
+from diffusion_controller.data.augmentation import with_transformed_copy
+from diffusion_controller.envs import MIRROR_TRANSFORMS
+from diffusion_controller.policy import DiffusionPolicy, build
+
+if TYPE_CHECKING:
+    from diffusion_controller.data import Mode
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """What an experiment learns from.
+
+    Attributes:
+        training: Windows to train on, with their mirror images if asked for.
+        validation: Windows of the episodes held out; None if there are none.
+        episodes: The training episodes.
+        seeds: Seeds that the training episodes began from, as far as known.
+        control_hz: Rate of the recording in [Hz]; None if not recorded.
+    """
+
+    training: WindowDataset
+    validation: WindowDataset | None
+    episodes: tuple[int, ...]
+    seeds: tuple[int, ...]
+    control_hz: float | None
+
+
+def load_demonstrations(config: DictConfig) -> Demonstrations:
+    """Read the demonstrations that `config.data` and `config.task` describe."""
+    task, policy = config.task, config.policy
+    buffer = ReplayBuffer.open(config.data)
+    split = split_episodes(
+        buffer.num_episodes,
+        validation_fraction=config.validation_fraction,
+        max_train_episodes=config.episodes,
+        seed=config.training.seed,
+    )
+
+    def windows(episodes: tuple[int, ...]) -> WindowDataset:
+        return load_windows(
+            buffer,
+            {name: _field(field) for name, field in task.observations.items()},
+            _field(task.action),
+            horizon=policy.horizon,
+            obs_horizon=policy.obs_horizon,
+            action_horizon=policy.action_horizon,
+            episodes=episodes,
+        )
+
+    training = windows(split.train)
+    if task.mirror:
+        training = with_transformed_copy(training, MIRROR_TRANSFORMS)
+    recorded = buffer.metadata.get("seeds")
+    if recorded is None and task.demonstration_seeds is not None:
+        first, last = task.demonstration_seeds
+        recorded = range(first, last + 1)
+    return Demonstrations(
+        training=training,
+        validation=windows(split.validation) if split.validation else None,
+        episodes=split.train,
+        seeds=tuple(int(recorded[e]) for e in split.train if e < len(recorded)) if recorded else (),
+        control_hz=buffer.metadata.get("control_hz"),
+    )
+
+
+def make_policy(config: DictConfig, demonstrations: Demonstrations) -> DiffusionPolicy:
+    """An untrained policy, its weights drawn from the training's seed, on the device asked for."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.training.seed)
+        normalizer = fit_normalizer(config.task.normalization, demonstrations.training)
+        policy = build(plain(config.policy), injected={"normalizer": normalizer})
+    if not isinstance(policy, DiffusionPolicy):
+        raise CommandError(
+            f"policy._target_ makes a {type(policy).__name__}; expected a DiffusionPolicy"
+        )
+    return policy.to(config.device)
+
+
+def fit_normalizer(normalization: DictConfig, windows: WindowDataset) -> Normalizer:
+    """Fit what the experiment says about each observation and the action."""
+    arrays = {name: values.numpy() for name, values in windows.observations.items()}
+    arrays["action"] = windows.actions.numpy()
+    unknown = sorted(set(map(str, normalization)) - set(arrays))
+    if unknown:
+        raise CommandError(
+            f"task.normalization has {', '.join(unknown)}; expected {', '.join(arrays)}"
+        )
+    modes: dict[str, Mode] = {str(name): entry.mode for name, entry in normalization.items()}
+    ranges = {}
+    for name, entry in normalization.items():
+        if entry.range is not None:
+            shape = arrays[str(name)].shape[1:]
+            low, high = entry.range
+            ranges[str(name)] = (np.full(shape, low), np.full(shape, high))
+    return Normalizer.fit(arrays, modes, ranges)
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """A configuration as plain mappings and lists, every reference resolved."""
+    container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    if not isinstance(container, dict):
+        raise CommandError(f"expected a table in the configuration, found {container!r}")
+    return {str(key): value for key, value in container.items()}
+
+
+def _field(config: Mapping[str, Any]) -> ArrayField:
+    channels = config["channels"]
+    return ArrayField(config["array"], None if channels is None else tuple(channels))
