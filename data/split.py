@@ -49,13 +49,16 @@ def split_episodes(
         )
     num_validation = round(num_episodes * validation_fraction)
     if validation_fraction > 0:
-        num_validation = min(max(num_validation, 1), num_episodes - 1)
+        num_validation = max(1, min(num_validation, num_episodes - 1))
     available = num_episodes - num_validation
     wanted = available if max_train_episodes is None else max_train_episodes
     if not 1 <= wanted <= available:
         raise NotEnoughEpisodesError(
             f"{wanted} training episodes were asked for, but of {num_episodes} episodes "
             f"{num_validation} are kept for validation; expected 1 to {available}"
+            if available > 0
+            else f"of {num_episodes} episodes {num_validation} are kept for validation, which "
+            "leaves none to train on; expected more episodes or validation_fraction=0"
         )
     order = np.random.default_rng(seed).permutation(num_episodes)
     validation, train = order[:num_validation], order[num_validation:][:wanted]
