@@ -1,10 +1,34 @@
-"""Time: what runs a policy in closed loop, on a robot or in simulation."""
+"""Time: what runs a policy in closed loop, on a robot or in simulation. Imports no torch."""
 
+from diffusion_controller.runtime.chunk_executor import (
+    ChunkExecutor,
+    DueAction,
+    ObservationTimeError,
+    TimedChunk,
+)
 from diffusion_controller.runtime.chunk_policy import ChunkPolicy, checked_chunks, chunk_seed
+from diffusion_controller.runtime.clock import (
+    ClockError,
+    MonotonicTime,
+    PeriodicClock,
+    RobotTime,
+    SimulatedTime,
+    Tick,
+    TimeSource,
+)
+from diffusion_controller.runtime.control_loop import (
+    LoopSummary,
+    Subscriber,
+    TickRecord,
+    check_policy_fits,
+    clock_for,
+    run_control_loop,
+)
 from diffusion_controller.runtime.episode_slots import EpisodeResult
 from diffusion_controller.runtime.errors import (
     ChunkError,
     EvaluationError,
+    PolicyRobotMismatchError,
     TrainingSeedError,
     WorkerError,
 )
@@ -16,25 +40,56 @@ from diffusion_controller.runtime.evaluation import (
 )
 from diffusion_controller.runtime.evaluation_result import EvaluationResult, LatencyStatistics
 from diffusion_controller.runtime.observation_history import ObservationHistory
+from diffusion_controller.runtime.planner import Planner, SynchronousPlanner
+from diffusion_controller.runtime.recorder import (
+    PUSHT_ARRAYS,
+    EpisodeRecorder,
+    RecordingError,
+    open_recording,
+)
 from diffusion_controller.runtime.statistics import Interval, bootstrap_interval, wilson_interval
 
 __all__ = [
     "DEFAULT_BATCH_SIZE",
     "HELD_OUT_SEED",
+    "PUSHT_ARRAYS",
     "ChunkError",
+    "ChunkExecutor",
     "ChunkPolicy",
+    "ClockError",
+    "DueAction",
+    "EpisodeRecorder",
     "EpisodeResult",
     "EvaluationError",
     "EvaluationResult",
     "Interval",
     "LatencyStatistics",
+    "LoopSummary",
+    "MonotonicTime",
     "ObservationHistory",
+    "ObservationTimeError",
+    "PeriodicClock",
+    "Planner",
+    "PolicyRobotMismatchError",
+    "RecordingError",
+    "RobotTime",
+    "SimulatedTime",
+    "Subscriber",
+    "SynchronousPlanner",
+    "Tick",
+    "TickRecord",
+    "TimeSource",
+    "TimedChunk",
     "TrainingSeedError",
     "WorkerError",
     "bootstrap_interval",
+    "check_policy_fits",
     "check_seeds",
     "checked_chunks",
     "chunk_seed",
+    "clock_for",
     "evaluate_policy",
+    "open_recording",
+    "run_control_loop",
     "wilson_interval",
 ]

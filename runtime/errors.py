@@ -17,3 +17,7 @@ class WorkerError(DiffusionControllerError, RuntimeError):
 
 class ChunkError(DiffusionControllerError, ValueError):
     """What the policy answered is not an action chunk that may be executed."""
+
+
+class PolicyRobotMismatchError(DiffusionControllerError, ValueError):
+    """A policy whose observations or actions are not those of the robot."""

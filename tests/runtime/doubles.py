@@ -1,4 +1,4 @@
-"""A real policy without a network, and an environment whose outcome is known in closed form."""
+"""A policy without a network, an environment, a robot and a planner that are easy to foresee."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,6 +7,20 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
+
+from diffusion_controller.robots import (
+    ClockOwner,
+    FaultTokenError,
+    NotArmedError,
+    NotConnectedError,
+    RobotDescription,
+    RobotFaultError,
+    RobotState,
+    StopKind,
+    UnsupportedStopError,
+    check_command,
+)
+from diffusion_controller.runtime import SimulatedTime
 
 
 class ScriptedPolicy:
@@ -71,3 +85,99 @@ class CountingEnv(gymnasium.Env[dict[str, Any], NDArray[np.float32]]):
 
     def _observation(self) -> dict[str, Any]:
         return {"position": np.array([self.position], dtype=np.float32)}
+
+
+class FakeRobot:
+    """An arm whose controller keeps time: it stamps states and commands with a shared clock.
+
+    Attributes:
+        commands: Every command received, with the time at which it came.
+        stops: Every stop asked for.
+        is_broken: Whether the next command fails.
+        stuck_at: Time stamp that its states keep, as those of a sensor that hangs.
+    """
+
+    def __init__(self, time_source: SimulatedTime, *, control_hz: float = 10.0) -> None:
+        self._time, self._control_hz = time_source, control_hz
+        self._is_connected = self._is_armed = False
+        self._fault: RobotFaultError | None = None
+        self._faults = 0
+        self.commands: list[tuple[float, NDArray[np.float64]]] = []
+        self.stops: list[StopKind] = []
+        self.is_broken = False
+        self.stuck_at: float | None = None
+
+    def describe(self) -> RobotDescription:
+        return RobotDescription(
+            name="fake arm",
+            action_low=np.full(2, -100.0),
+            action_high=np.full(2, 100.0),
+            action_units=("rad", "rad"),
+            observation_shapes={"position": (2,)},
+            control_hz=self._control_hz,
+            clock_owner=ClockOwner.CONTROLLER,
+            has_watchdog=False,
+            stop_kinds=frozenset({StopKind.CONTROLLED}),
+        )
+
+    def connect(self) -> None:
+        self._is_connected = True
+
+    def arm(self) -> None:
+        self._refuse_unless_ready()
+        self._is_armed = True
+
+    def read(self) -> RobotState:
+        if not self._is_connected:
+            raise NotConnectedError("not connected; call connect()")
+        now = self._time.now() if self.stuck_at is None else self.stuck_at
+        return RobotState(now, {"position": np.zeros(2)})
+
+    def write(self, command: NDArray[np.float64], *, deadline: float) -> NDArray[np.float64]:
+        self._refuse_unless_ready()
+        if not self._is_armed:
+            raise NotArmedError("not armed; call arm()")
+        sent = check_command(command, self.describe(), now=self._time.now(), deadline=deadline)
+        if self.is_broken:
+            self._faults += 1
+            self._is_armed = False
+            self._fault = RobotFaultError("broken; mend it", token=self._faults)
+            raise self._fault
+        self.commands.append((self._time.now(), sent))
+        return sent
+
+    def stop(self, kind: StopKind) -> None:
+        if not self._is_connected:
+            raise NotConnectedError("not connected; call connect()")
+        if kind not in self.describe().stop_kinds:
+            raise UnsupportedStopError(f"cannot do a stop of kind {kind.value}")
+        self._is_armed = False
+        self.stops.append(kind)
+
+    def clear_fault(self, token: int) -> None:
+        if self._fault is None or self._fault.token != token:
+            raise FaultTokenError(f"token {token} names no fault")
+        self._fault = None
+
+    def close(self) -> None:
+        self._is_connected = self._is_armed = False
+
+    def _refuse_unless_ready(self) -> None:
+        if not self._is_connected:
+            raise NotConnectedError("not connected; call connect()")
+        if self._fault is not None:
+            raise self._fault
+
+
+class NumberingPlanner:
+    """Action i of chunk k is (10 k + i, i); planning takes as long as told."""
+
+    def __init__(self, time_source: SimulatedTime, *, actions: int = 4) -> None:
+        self._time, self._actions = time_source, actions
+        self.duration = 0.0
+
+    def plan(self, observation: Mapping[str, NDArray[Any]], *, index: int) -> NDArray[np.float64]:
+        assert set(observation) == {"position"}
+        self._time.advance(self.duration)
+        steps = np.arange(self._actions)
+        return np.stack([10.0 * index + steps, steps.astype(np.float64)], axis=1)
