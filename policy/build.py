@@ -72,7 +72,14 @@ def _call(target: str, arguments: dict[str, Any], allowed: Sequence[str]) -> Any
     if not inspect.isclass(factory):
         raise ForbiddenTargetError(f"_target_ is {target!r}, which is not a class")
     _check_arguments(target, factory, arguments)
-    return factory(**arguments)
+    try:
+        return factory(**arguments)
+    except DiffusionControllerError:
+        raise
+    except Exception as error:  # of any kind: the class is somebody else's
+        raise BuildError(
+            f"{target} cannot be built with {', '.join(arguments)}: {error}; check their values"
+        ) from error
 
 
 def _check_arguments(target: str, factory: Callable[..., Any], arguments: dict[str, Any]) -> None:

@@ -91,7 +91,7 @@ def load_policy(
     """Load a policy, ready to plan.
 
     Args:
-        path: Checkpoint directory.
+        path: Checkpoint directory; the directory of a training run stands for its `best`.
         sampler: One of `SAMPLERS`; the one it was saved with if not given.
         num_inference_steps: Denoising steps per chunk; likewise.
         device: Where it computes, such as `cpu` or `cuda`.
@@ -102,9 +102,9 @@ def load_policy(
         CheckpointError: If it is missing, incomplete, damaged or of another policy.
         ForbiddenTargetError: If its configuration names something that it may not call.
     """
-    path = Path(path)
+    path = _resolve(Path(path))
     place = _check_device(device)
-    config = read_config(path)
+    config = _read_config(path)
     try:
         normalizer = Normalizer.load(path / "normalizer.json")
         weights = load_file(path / "model.safetensors")
@@ -112,10 +112,6 @@ def load_policy(
         raise CheckpointError(
             f"{path / 'model.safetensors'} is damaged or not a safetensors file ({error}); "
             "copy the checkpoint again"
-        ) from error
-    except (json.JSONDecodeError, KeyError) as error:
-        raise CheckpointError(
-            f"{path / 'normalizer.json'} is damaged ({error}); copy the checkpoint again"
         ) from error
     policy = build(config, allow=allow, injected={"normalizer": normalizer})
     if not isinstance(policy, DiffusionPolicy):
@@ -128,7 +124,7 @@ def load_policy(
     return policy.to(place).eval()
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def _read_config(path: Path) -> dict[str, Any]:
     """The configuration that a checkpoint's policy is built from.
 
     Raises:
@@ -162,12 +158,17 @@ def read_config(path: Path) -> dict[str, Any]:
 def read_metrics(path: str | Path) -> dict[str, Any]:
     """What a checkpoint says of its training and its score."""
     try:
-        metrics = json.loads((Path(path) / "metrics.json").read_text())
+        metrics = json.loads((_resolve(Path(path)) / "metrics.json").read_text())
     except (OSError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{Path(path) / 'metrics.json'} is not readable: {error}") from error
     if not isinstance(metrics, dict):
         raise CheckpointError(f"{Path(path) / 'metrics.json'} holds no table of metrics")
     return metrics
+
+
+def _resolve(path: Path) -> Path:
+    """The checkpoint that a path stands for."""
+    return path / "best" if (path / "best" / _FILES[0]).is_file() else path
 
 
 def _load_weights(policy: DiffusionPolicy, weights: dict[str, torch.Tensor], path: Path) -> None:
