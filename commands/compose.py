@@ -37,7 +37,7 @@ def compose_config(
     config, choices = compose_partly(command, words, config_module=config_module)
     overrides = [_parse(word) for word in expand_positional(command, words)]
     chosen = [o.input_line or "" for o in overrides if o.key_or_group in choices]
-    defaults = _compose(command, chosen, config_module)
+    defaults, _ = _compose(command, chosen, config_module) if overrides else (config, {})
     for override in overrides:
         if not (override.key_or_group in choices or override.is_add() or override.is_delete()):
             _match_type_of_default(command, override, config, defaults)
@@ -60,9 +60,9 @@ def compose_partly(
     for override in overrides:
         _parse(override)
     try:
-        config = _compose(command, overrides, config_module)
+        config, choices = _compose(command, overrides, config_module)
         OmegaConf.to_container(config, resolve=True)
-        return config, _chosen_options(command, overrides, config_module)
+        return config, choices
     except (HydraException, OmegaConfBaseException) as error:
         raise CommandError(_explain(command, error, config_module)) from error
 
@@ -106,18 +106,20 @@ def _parse(override: str) -> Override:
     return parsed
 
 
-def _compose(command: Command, overrides: Sequence[str], config_module: str) -> DictConfig:
-    with initialize_config_module(config_module, version_base="1.3"):
-        return compose(command.name, list(overrides))
-
-
-def _chosen_options(
+def _compose(
     command: Command, overrides: Sequence[str], config_module: str
-) -> dict[str, str]:
+) -> tuple[DictConfig, dict[str, str]]:
+    """The configuration without Hydra's own part, and the option chosen in each group."""
     with initialize_config_module(config_module, version_base="1.3"):
-        config = compose(command.name, list(overrides), return_hydra_config=True)
-    choices = config.hydra.runtime.choices.items()
-    return {str(group): str(name) for group, name in choices if not str(group).startswith("hydra/")}
+        full = compose(command.name, list(overrides), return_hydra_config=True)
+    choices = {
+        str(group): str(name)
+        for group, name in full.hydra.runtime.choices.items()
+        if not str(group).startswith("hydra/")
+    }
+    config = OmegaConf.masked_copy(full, [str(key) for key in full if key != "hydra"])
+    OmegaConf.set_struct(config, True)
+    return config, choices
 
 
 def _match_type_of_default(
@@ -176,8 +178,8 @@ def _explain(command: Command, error: Exception, config_module: str) -> str:
 
 
 def _explain_unknown_key(command: Command, key: str, config_module: str) -> str:
-    choices = _chosen_options(command, (), config_module)
-    known = list(dict.fromkeys([*choices, *_keys(_compose(command, (), config_module))]))
+    config, choices = _compose(command, (), config_module)
+    known = list(dict.fromkeys([*choices, *_keys(config)]))
     last = key.rsplit(".", 1)[-1]
     likeness = {
         name: max(

@@ -4,7 +4,6 @@ Everything heavy is imported after the command is known: `dpc --help` imports ne
 Hydra.
 """
 
-import errno
 import os
 import sys
 import time
@@ -13,8 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffusion_controller import DiffusionControllerError, __version__
-from diffusion_controller.commands.errors import CommandError
+from diffusion_controller import __version__
+from diffusion_controller.commands.errors import CommandError, status_and_line
 from diffusion_controller.commands.help import command_help, overview
 from diffusion_controller.commands.table import (
     COMMANDS,
@@ -25,10 +24,6 @@ from diffusion_controller.commands.table import (
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-EXIT_MISTAKE = 2
-EXIT_INTERRUPTED = 130
-EXIT_DEFECT = 70  # sysexits.h: internal software error
 
 _HELP = ("--help", "-h", "help")
 
@@ -41,7 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BaseException as error:
         if isinstance(error, SystemExit) or os.environ.get("DPC_DEBUG") == "1":
             raise
-        status, line = _one_line(error)
+        if isinstance(error, BrokenPipeError):
+            # The reader went away (`dpc … | head`); leave nothing to flush at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status, line = status_and_line(error)
         if line:
             print(f"dpc: {line}", file=sys.stderr)
         return status
@@ -65,7 +63,7 @@ def _dispatch(words: Sequence[str]) -> int:
         print(command_help(command, overrides, config_module=CONFIG_MODULE))
         return 0
     config = compose_config(command, rest)
-    _fill_output_folder(command, config, now=time.gmtime())
+    fill_output_folder(command, config, now=time.gmtime())
     run = import_module(f"diffusion_controller.commands.{command.name}").run
     status: int = run(config)
     return status
@@ -86,7 +84,7 @@ def _without_command(words: Sequence[str]) -> int:
     raise CommandError(f"unknown command {typed!r}; {advice}valid are {', '.join(known)}")
 
 
-def _fill_output_folder(command: Command, config: "DictConfig", *, now: time.struct_time) -> None:
+def fill_output_folder(command: Command, config: "DictConfig", *, now: time.struct_time) -> None:
     """Give `out: null` its value: a new folder under outputs/<command>, named by the time [UTC]."""
     if "out" not in config:
         return
@@ -98,38 +96,6 @@ def _fill_output_folder(command: Command, config: "DictConfig", *, now: time.str
     while folder.exists():
         folder, number = stem.with_name(f"{stem.name}-{number}"), number + 1
     config.out = str(folder)
-
-
-def _one_line(error: BaseException) -> tuple[int, str]:
-    """Exit status and the line to print for an error."""
-    text = " ".join(str(error).split())
-    if isinstance(error, DiffusionControllerError):
-        return EXIT_MISTAKE, text
-    if isinstance(error, KeyboardInterrupt):
-        return EXIT_INTERRUPTED, "interrupted"
-    if isinstance(error, BrokenPipeError):
-        # The reader of our output went away (`dpc … | head`); leave nothing to flush at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1, ""
-    if isinstance(error, OSError):
-        return EXIT_MISTAKE, _explain_os_error(error)
-    if isinstance(error, MemoryError):
-        return EXIT_MISTAKE, "the memory is full; use a smaller batch, network or data set"
-    return EXIT_DEFECT, (
-        f"unexpected {type(error).__name__}: {text}; this is a defect, please report it with the "
-        "traceback that DPC_DEBUG=1 shows"
-    )
-
-
-def _explain_os_error(error: OSError) -> str:
-    where = f" at {error.filename}" if error.filename else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full{where}; free some space and run the same command again"
-    if isinstance(error, PermissionError):
-        return f"no permission{where}; give another path or change its permissions"
-    if error.errno == errno.EROFS:
-        return f"the file system is read-only{where}; give another path, for instance out=…"
-    return " ".join(str(error).split())
 
 
 if __name__ == "__main__":
