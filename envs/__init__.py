@@ -7,6 +7,12 @@ step, `gymnasium.make("diffusion_controller.envs:diffusion_controller/PushT-v0")
 
 import gymnasium
 
+from diffusion_controller.envs.demonstrator import (
+    Demonstration,
+    DemonstratorSettings,
+    DemonstratorSettingsError,
+    demonstrate,
+)
 from diffusion_controller.envs.errors import (
     InvalidActionError,
     InvalidSeedError,
@@ -28,6 +34,9 @@ __all__ = [
     "MIRROR_TRANSFORMS",
     "OBSERVATIONS",
     "PUSHT_ENV_ID",
+    "Demonstration",
+    "DemonstratorSettings",
+    "DemonstratorSettingsError",
     "InvalidActionError",
     "InvalidSeedError",
     "InvalidStateError",
@@ -37,6 +46,7 @@ __all__ = [
     "RenderError",
     "UnknownOptionError",
     "coverage",
+    "demonstrate",
     "initial_state",
     "keypoints_of_state",
     "mirror_action",

@@ -94,6 +94,33 @@ def _turned_about_center_of_gravity(x: float, y: float, angle: float) -> tuple[f
     return x + c_x - (cos * c_x - sin * c_y), y + c_y - (sin * c_x + cos * c_y)
 
 
+def agent_trace(
+    position: npt.NDArray[np.float64],
+    velocity: tuple[float, float],
+    targets: npt.NDArray[np.float64],
+) -> npt.NDArray[np.float64]:
+    """Where the agent goes when it follows targets; the block never deflects it.
+
+    Args:
+        position: Of the agent in [px]. Shape (2,).
+        velocity: In [px/s].
+        targets: One per control period. Shape (steps, 2).
+
+    Returns:
+        Position after each physics step in [px]. Shape (10 · steps, 2).
+    """
+    trace = np.empty((SUBSTEPS * len(targets), 2))
+    for axis in (0, 1):
+        x, v, column = float(position[axis]), float(velocity[axis]), []
+        for target in targets[:, axis].tolist():
+            for _ in range(SUBSTEPS):
+                v += (_POSITION_GAIN * (target - x) - _VELOCITY_GAIN * v) * PHYSICS_PERIOD
+                x += v * PHYSICS_PERIOD
+                column.append(x)
+        trace[:, axis] = column
+    return trace
+
+
 class PushTSimulation:
     """Physics and score of Push-T.
 
