@@ -85,19 +85,25 @@ async def _present_keys(array: zarr.Array[Any], prefix: str, keys: list[str]) ->
     return {key for key in keys if await store.exists(key)}  # a web server that cannot list
 
 
-def pieces(array: zarr.Array[Any], *, num_steps: int) -> Iterator[tuple[int, int]]:
-    """Ranges [start, stop) of whole chunks, about `PIECE_BYTES` each, that cover `num_steps`."""
+def pieces(array: zarr.Array[Any], *, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Ranges of steps that cover [start, stop): whole chunks, about `PIECE_BYTES` each."""
     chunk = (array.shards or array.chunks)[0]
     step_bytes = max(1, array.dtype.itemsize * int(np.prod(array.shape[1:], dtype=int)))
     steps = max(1, PIECE_BYTES // (step_bytes * chunk)) * chunk
-    for start in range(0, num_steps, steps):
-        yield start, min(start + steps, num_steps)
+    for first in range(start // chunk * chunk, stop, steps):
+        yield max(first, start), min(first + steps, stop)
 
 
 def cast_exactly(
-    values: NDArray[Any], dtype: np.dtype[Any], *, name: str, first_step: int
+    values: NDArray[Any], dtype: np.dtype[Any], *, name: str, steps: NDArray[np.int64]
 ) -> NDArray[Any]:
     """`values` as `dtype`; conversion to an integer type must lose nothing.
+
+    Args:
+        values: Shape (steps, ...).
+        dtype: Type of the result.
+        name: Array under `data/`, for the message.
+        steps: Number of each step in the store, for the message. Shape (steps,).
 
     Raises:
         ImageRangeError: A value is not a whole number that `dtype` can hold.
@@ -111,7 +117,7 @@ def cast_exactly(
         if not fits.all():
             where = np.argwhere(~fits)[0]
             raise ImageRangeError(
-                f"data/{name} holds {values[tuple(where)]} at step {first_step + where[0]}; "
+                f"data/{name} holds {values[tuple(where)]} at step {steps[where[0]]}; "
                 f"expected whole numbers from {info.min} to {info.max} to store as {dtype}. "
                 "Scale the images to 0..255 and round them before recording them"
             )

@@ -204,19 +204,18 @@ class ReplayBuffer:
             self._refuse_missing(name, wanted)
         target = np.dtype(array.dtype if dtype is None else dtype)
         result = np.empty((int(wanted.sum()), *array.shape[1:]), target)
-        filled = 0
-        for start, stop in pieces(array, num_steps=self.num_steps):
-            rows = np.flatnonzero(wanted[start:stop])
-            if not rows.size:
+        filled, bounds = 0, np.flatnonzero(wanted)[[0, -1]] if wanted.any() else (0, -1)
+        for start, stop in pieces(array, start=int(bounds[0]), stop=int(bounds[1]) + 1):
+            inside = wanted[start:stop]
+            if not inside.any():
                 continue
-            first, last = start + int(rows[0]), start + int(rows[-1]) + 1
-            values = self._read_steps(name, first, last)
-            if rows.size < len(values):
-                values = values[wanted[first:last]]
-            result[filled : filled + rows.size] = cast_exactly(
-                values, target, name=name, first_step=first
+            values = self._read_steps(name, start, stop)
+            steps = start + np.flatnonzero(inside)
+            taken = values if inside.all() else values[inside]
+            result[filled : filled + len(taken)] = cast_exactly(
+                taken, target, name=name, steps=steps
             )
-            filled += rows.size
+            filled += len(taken)
         return result
 
     def array(self, name: str) -> zarr.Array[Any]:
