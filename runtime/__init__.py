@@ -1,5 +1,7 @@
 """Time: what runs a policy in closed loop, on a robot or in simulation. Imports no torch."""
 
+from typing import TYPE_CHECKING, Any
+
 from diffusion_controller.runtime.chunk_executor import (
     ChunkExecutor,
     DueAction,
@@ -24,7 +26,7 @@ from diffusion_controller.runtime.control_loop import (
     clock_for,
     run_control_loop,
 )
-from diffusion_controller.runtime.episode_slots import EpisodeResult
+from diffusion_controller.runtime.episode_slots import EpisodeResult, EpisodeTrace
 from diffusion_controller.runtime.errors import (
     ChunkError,
     EvaluationError,
@@ -49,6 +51,9 @@ from diffusion_controller.runtime.recorder import (
 )
 from diffusion_controller.runtime.statistics import Interval, bootstrap_interval, wilson_interval
 
+if TYPE_CHECKING:
+    from diffusion_controller.runtime.video import VideoError, rollout_video, write_rollouts
+
 __all__ = [
     "DEFAULT_BATCH_SIZE",
     "HELD_OUT_SEED",
@@ -60,6 +65,7 @@ __all__ = [
     "DueAction",
     "EpisodeRecorder",
     "EpisodeResult",
+    "EpisodeTrace",
     "EvaluationError",
     "EvaluationResult",
     "Interval",
@@ -81,6 +87,7 @@ __all__ = [
     "TimeSource",
     "TimedChunk",
     "TrainingSeedError",
+    "VideoError",
     "WorkerError",
     "bootstrap_interval",
     "check_policy_fits",
@@ -90,6 +97,19 @@ __all__ = [
     "clock_for",
     "evaluate_policy",
     "open_recording",
+    "rollout_video",
     "run_control_loop",
     "wilson_interval",
+    "write_rollouts",
 ]
+
+_IN_VIDEO = ("VideoError", "rollout_video", "write_rollouts")
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the video's libraries when a video is made: the control loop needs none of them."""
+    if name not in _IN_VIDEO:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module("diffusion_controller.runtime.video"), name)

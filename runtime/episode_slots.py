@@ -25,12 +25,14 @@ class EnvironmentSpec:
         arguments: Keyword arguments of `gymnasium.make`.
         reset_options: Options of every reset.
         max_steps: Actions per episode; None for the registered number.
+        traced_seeds: Episodes of which everything is noted.
     """
 
     env_id: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     reset_options: Mapping[str, Any] = field(default_factory=dict)
     max_steps: int | None = None
+    traced_seeds: frozenset[int] = frozenset()
 
     def make(self) -> gymnasium.Env[Any, Any]:
         """A new environment."""
@@ -57,6 +59,26 @@ class EpisodeResult:
 
 
 @dataclass(frozen=True)
+class EpisodeTrace:
+    """What happened in one episode, for pictures.
+
+    Attributes:
+        seed: Of the start.
+        states: `info["state"]` at the start and after every action. Shape (steps + 1, …).
+        actions: Executed actions. Shape (steps, action_dim).
+        rewards: Reward of each action. Shape (steps,).
+        chunks: Chunk planned at each step that planned. Shape of each
+            (action_horizon, action_dim).
+    """
+
+    seed: int
+    states: NDArray[np.float64]
+    actions: NDArray[np.float64]
+    rewards: NDArray[np.float64]
+    chunks: Mapping[int, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
 class Request:
     """An episode that waits for a chunk.
 
@@ -77,12 +99,42 @@ class SlotReport:
 
     Attributes:
         finished: Episodes that ended.
+        traces: What happened in those that were to be traced.
         requests: Slot to the episode in it that waits for a chunk; slots that ran out of seeds
             are absent.
     """
 
     finished: tuple[EpisodeResult, ...]
+    traces: tuple[EpisodeTrace, ...]
     requests: dict[int, Request]
+
+
+class _Tracer:
+    """Notes what happens in an episode."""
+
+    def __init__(self, seed: int, info: Mapping[str, Any]) -> None:
+        self._seed = seed
+        self._states = [np.array(info["state"], dtype=np.float64)]
+        self._actions: list[NDArray[Any]] = []
+        self._rewards: list[float] = []
+        self._chunks: dict[int, NDArray[np.float64]] = {}
+
+    def note_chunk(self, chunk: NDArray[np.float64]) -> None:
+        self._chunks[len(self._actions)] = chunk
+
+    def note_step(self, action: NDArray[Any], reward: float, info: Mapping[str, Any]) -> None:
+        self._actions.append(action)
+        self._rewards.append(reward)
+        self._states.append(np.array(info["state"], dtype=np.float64))
+
+    def trace(self) -> EpisodeTrace:
+        return EpisodeTrace(
+            seed=self._seed,
+            states=np.stack(self._states),
+            actions=np.stack(self._actions).astype(np.float64),
+            rewards=np.array(self._rewards),
+            chunks=self._chunks,
+        )
 
 
 class _Slot:
@@ -96,6 +148,8 @@ class _Slot:
         self._seeds = deque(seeds)
         self._history = ObservationHistory(obs_horizon)
         self._names = tuple(names)
+        self._traced = spec.traced_seeds
+        self._tracer: _Tracer | None = None
 
     def begin_next(self) -> Request | None:
         """Reset to the next seed; None if there is none left."""
@@ -103,7 +157,8 @@ class _Slot:
             self._env.close()
             return None
         self._seed = self._seeds.popleft()
-        observation, _ = self._env.reset(seed=self._seed, options=dict(self._options))
+        observation, info = self._env.reset(seed=self._seed, options=dict(self._options))
+        self._tracer = _Tracer(self._seed, info) if self._seed in self._traced else None
         self._history.clear()
         self._observe(observation)
         self._steps, self._replan_index, self._max_reward = 0, 0, -np.inf
@@ -112,9 +167,13 @@ class _Slot:
     def execute(self, chunk: NDArray[np.float64]) -> Request | EpisodeResult:
         """Step through the actions until they or the episode end."""
         dtype = self._env.action_space.dtype
+        if self._tracer:
+            self._tracer.note_chunk(chunk)
         for action in chunk.astype(dtype):
             observation, reward, terminated, truncated, info = self._env.step(action)
             self._observe(observation)
+            if self._tracer:
+                self._tracer.note_step(action, float(reward), info)
             self._steps += 1
             self._max_reward = max(self._max_reward, float(reward))
             if terminated or truncated:
@@ -128,6 +187,10 @@ class _Slot:
                 )
         self._replan_index += 1
         return self._request()
+
+    def trace(self) -> EpisodeTrace | None:
+        """What happened in the episode so far, if it is traced."""
+        return self._tracer.trace() if self._tracer else None
 
     def _observe(self, observation: Mapping[str, NDArray[Any]]) -> None:
         self._history.add({name: observation[name] for name in self._names})
@@ -163,7 +226,9 @@ class EpisodeSlots:
     def begin(self) -> SlotReport:
         """Start the first episode of every slot."""
         requests = {slot: entry.begin_next() for slot, entry in self._slots.items()}
-        return SlotReport((), {slot: made for slot, made in requests.items() if made is not None})
+        return SlotReport(
+            (), (), {slot: made for slot, made in requests.items() if made is not None}
+        )
 
     def advance(self, chunks: Mapping[int, NDArray[np.float64]]) -> SlotReport:
         """Execute a chunk in each slot given; where an episode ends, the next one begins.
@@ -172,12 +237,15 @@ class EpisodeSlots:
             chunks: Slot to its actions. Shape of each (action_horizon, action_dim).
         """
         finished: list[EpisodeResult] = []
+        traces: list[EpisodeTrace] = []
         requests: dict[int, Request] = {}
         for slot, chunk in chunks.items():
             outcome: Request | EpisodeResult | None = self._slots[slot].execute(chunk)
             if isinstance(outcome, EpisodeResult):
                 finished.append(outcome)
+                trace = self._slots[slot].trace()
+                traces.extend([trace] if trace else [])
                 outcome = self._slots[slot].begin_next()
             if outcome is not None:
                 requests[slot] = outcome
-        return SlotReport(tuple(finished), requests)
+        return SlotReport(tuple(finished), tuple(traces), requests)

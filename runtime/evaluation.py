@@ -17,6 +17,7 @@ Results of different batch sizes agree statistically, not start by start.
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from diffusion_controller.runtime.episode_slots import (
     EnvironmentSpec,
     EpisodeResult,
     EpisodeSlots,
+    EpisodeTrace,
     Request,
 )
 from diffusion_controller.runtime.errors import EvaluationError, TrainingSeedError
@@ -58,6 +60,7 @@ def evaluate_policy(
     training_seeds: Collection[int] = (),
     allow_training_seeds: bool = False,
     training_episodes: int | None = None,
+    traced_seeds: Collection[int] = (),
     on_progress: Progress | None = None,
 ) -> EvaluationResult:
     """Roll a policy out from each seed and score it.
@@ -75,6 +78,7 @@ def evaluate_policy(
         training_seeds: Seeds that the policy's demonstrations began from.
         allow_training_seeds: Whether `seeds` may hold some of them.
         training_episodes: How many demonstrations the policy was trained on, for the record.
+        traced_seeds: Those of `seeds` whose episodes are kept in `EvaluationResult.traces`.
         on_progress: Is told how many episodes are finished.
 
     Raises:
@@ -92,22 +96,24 @@ def evaluate_policy(
         )
     names = tuple(policy.observation_shapes)
     arguments = environment_arguments(env_id, names) if env_arguments is None else env_arguments
-    spec = EnvironmentSpec(env_id, arguments, reset_options or {}, max_steps)
+    spec = EnvironmentSpec(
+        env_id, arguments, reset_options or {}, max_steps, frozenset(traced_seeds)
+    )
     environment = check_environment(spec, policy)
     queues = _queues(seeds, batch_size)
     with _open_slots(spec, queues, policy, names, num_workers) as slots:
-        episodes, durations = _play(
-            policy, slots, len(seeds), batch_size, sampling_seed, on_progress
-        )
-    by_seed = {episode.seed: episode for episode in episodes}
+        played = _play(policy, slots, len(seeds), batch_size, sampling_seed, on_progress)
+    by_seed = {episode.seed: episode for episode in played.episodes}
+    traces = {trace.seed: trace for trace in played.traces}
     return EvaluationResult(
         episodes=tuple(by_seed[seed] for seed in seeds),
         environment=environment,
         policy=_describe(policy),
         sampling_seed=sampling_seed,
         training_episodes=training_episodes,
-        batch_latency=LatencyStatistics.of(durations, batch_size=batch_size),
+        batch_latency=LatencyStatistics.of(played.durations, batch_size=batch_size),
         duration=time.monotonic() - began,
+        traces=tuple(traces[seed] for seed in seeds if seed in traces),
     )
 
 
@@ -164,6 +170,15 @@ def _open_slots(
     )
 
 
+@dataclass
+class _Played:
+    """What came of the rounds; `durations` of the policy's calls in [s]."""
+
+    episodes: list[EpisodeResult] = field(default_factory=list)
+    traces: list[EpisodeTrace] = field(default_factory=list)
+    durations: list[float] = field(default_factory=list)
+
+
 def _play(
     policy: ChunkPolicy,
     slots: Slots,
@@ -171,20 +186,20 @@ def _play(
     batch_size: int,
     sampling_seed: int,
     on_progress: Progress | None,
-) -> tuple[list[EpisodeResult], list[float]]:
-    """Round after round, until every seed is played. Also returns each call's duration in [s]."""
-    finished: list[EpisodeResult] = []
-    durations: list[float] = []
+) -> _Played:
+    """Round after round, until every seed is played."""
+    played = _Played()
     report = slots.begin()
     while report.requests:
         began = time.monotonic()
         chunks = _plan(policy, report.requests, batch_size, sampling_seed)
-        durations.append(time.monotonic() - began)
+        played.durations.append(time.monotonic() - began)
         report = slots.advance(chunks)
-        finished.extend(report.finished)
+        played.episodes.extend(report.finished)
+        played.traces.extend(report.traces)
         if report.finished and on_progress is not None:
-            on_progress(len(finished), num_episodes)
-    return finished, durations
+            on_progress(len(played.episodes), num_episodes)
+    return played
 
 
 def _plan(

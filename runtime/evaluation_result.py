@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from diffusion_controller import __version__
-from diffusion_controller.runtime.episode_slots import EpisodeResult
+from diffusion_controller.runtime.episode_slots import EpisodeResult, EpisodeTrace
 from diffusion_controller.runtime.statistics import Interval, bootstrap_interval, wilson_interval
 
 FORMAT = 1
@@ -66,6 +66,8 @@ class EvaluationResult:
         training_episodes: Demonstrations that the policy was trained on; None if unknown.
         batch_latency: Calls of the policy on whole batches during the rollouts.
         duration: Of the whole evaluation, in [s].
+        traces: What happened in the episodes that were to be traced, in the order of the seeds;
+            not part of the JSON.
     """
 
     episodes: tuple[EpisodeResult, ...]
@@ -75,6 +77,7 @@ class EvaluationResult:
     training_episodes: int | None
     batch_latency: LatencyStatistics
     duration: float
+    traces: tuple[EpisodeTrace, ...] = ()
 
     @property
     def seeds(self) -> tuple[int, ...]:

@@ -128,7 +128,11 @@ class WorkerPool:
 
 def _joined(reports: Sequence[SlotReport]) -> SlotReport:
     requests = {slot: made for report in reports for slot, made in report.requests.items()}
-    return SlotReport(tuple(end for report in reports for end in report.finished), requests)
+    return SlotReport(
+        tuple(end for report in reports for end in report.finished),
+        tuple(trace for report in reports for trace in report.traces),
+        requests,
+    )
 
 
 def _serve(
