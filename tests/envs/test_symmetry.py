@@ -1,0 +1,67 @@
+import numpy as np
+
+from diffusion_controller.envs import (
+    PushTSimulation,
+    coverage,
+    keypoints_of_state,
+    mirror_action,
+    mirror_keypoints,
+    mirror_state,
+)
+from diffusion_controller.envs.tee import GOAL_POSE, KEYPOINTS
+
+
+def _states(count: int = 200) -> np.ndarray:
+    random = np.random.default_rng(0)
+    return random.uniform([0, 0, 100, 100, 0], [512, 512, 400, 400, 2 * np.pi], size=(count, 5))
+
+
+def test_mirroring_twice_changes_nothing() -> None:
+    states = _states()
+    np.testing.assert_allclose(mirror_state(mirror_state(states)), states, atol=1e-9)
+    np.testing.assert_allclose(mirror_action(mirror_action(states[:, :2])), states[:, :2])
+
+
+def test_the_goal_is_its_own_mirror_image() -> None:
+    state = np.array([100.0, 412.0, *GOAL_POSE])
+    np.testing.assert_allclose(mirror_state(state), state, atol=1e-12)
+
+
+def test_coverage_is_that_of_the_mirror_image() -> None:
+    for state, mirrored in zip(_states(), mirror_state(_states()), strict=True):
+        assert abs(coverage(*state[2:]) - coverage(*mirrored[2:])) < 1e-12
+
+
+def test_mirrored_keypoints_are_those_of_the_mirrored_state() -> None:
+    states = _states().reshape(20, 10, 5)
+    np.testing.assert_allclose(
+        mirror_keypoints(keypoints_of_state(states)),
+        keypoints_of_state(mirror_state(states)),
+        atol=1e-9,
+    )
+
+
+def test_the_published_keypoints_are_not_symmetric() -> None:
+    mirrored = KEYPOINTS * np.array([-1.0, 1.0])
+    distances = np.linalg.norm(mirrored[:, None] - KEYPOINTS, axis=-1).min(axis=1)
+    assert distances.max() > 5.0  # [px]: no permutation maps them onto their image
+
+
+def test_mirroring_keeps_the_dtype() -> None:
+    state = _states().astype(np.float32)
+    assert mirror_state(state).dtype == np.float32
+    assert mirror_action(state[:, :2]).dtype == np.float32
+    assert mirror_keypoints(keypoints_of_state(state).astype(np.float32)).dtype == np.float32
+
+
+def test_a_mirrored_push_moves_the_block_to_the_mirror_image() -> None:
+    start = np.array([256.0, 120.0, 240.0, 200.0, 0.3])
+    direct, mirrored = PushTSimulation(), PushTSimulation()
+    direct.set_state(start)
+    mirrored.set_state(mirror_state(start))
+    for step in range(12):
+        action = np.array([256.0, 120.0 + 10.0 * step])
+        direct.step(action)
+        mirrored.step(mirror_action(action))
+    assert np.linalg.norm(direct.state[2:4] - start[2:4]) > 10.0
+    np.testing.assert_allclose(mirror_state(mirrored.state), direct.state, atol=1e-6)
