@@ -1,5 +1,6 @@
 """The training loop, from windows of demonstrations to checkpoints of a policy."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -276,6 +277,7 @@ def _progress(
         desc="train",
         unit="step",
         dynamic_ncols=True,
+        mininterval=0.1 if sys.stderr.isatty() else 30.0,
         disable=not visible,
     ) as bar:
         yield bar
