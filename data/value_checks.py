@@ -40,7 +40,7 @@ def check_range(
             index,
             "data/action",
             f"{len(steps)} actions are out of range, the first being {flat[steps[0]].tolist()}; "
-            f"expected {low} to {high}",
+            f"expected {low:g} to {high:g}",
         )
 
 
