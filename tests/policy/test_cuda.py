@@ -1,0 +1,66 @@
+"""The policy on a GPU does what it does on the CPU. Run with `pytest -m gpu`."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from diffusion_controller.data import WindowBatch
+from diffusion_controller.policy import SAMPLERS, DiffusionPolicy, load_policy, save_policy
+from diffusion_controller.training import Run, train
+from tests.policy.policies import config, observation, small_policy
+from tests.training.trainings import settings, windows
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is visible"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _full_precision() -> None:
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def _on_gpu() -> DiffusionPolicy:
+    return small_policy().to("cuda")
+
+
+@pytest.mark.parametrize("sampler", sorted(SAMPLERS))
+def test_a_chunk_is_the_same_as_on_the_cpu(sampler: str) -> None:
+    expected, found = small_policy(), _on_gpu()
+    expected.set_sampler(sampler, 10)
+    found.set_sampler(sampler, 10)
+    chunk = found.predict_chunk(observation(), seeds=[1, 2, 3])
+    assert chunk.device.type == "cuda"
+    reference = expected.predict_chunk(observation(), seeds=[1, 2, 3])
+    torch.testing.assert_close(chunk.cpu(), reference, atol=0.05, rtol=0)  # [px]
+
+
+def test_loss_and_gradients_are_the_same_as_on_the_cpu() -> None:
+    seen = {name: torch.as_tensor(value).float() for name, value in observation(4).items()}
+    action = torch.rand(4, 8, 2, generator=torch.Generator().manual_seed(0)) * 512
+    noise, timestep = torch.randn(4, 8, 2), torch.tensor([0, 10, 50, 99])
+    gradients = []
+    for device in ("cpu", "cuda"):
+        policy = small_policy().to(device)
+        batch = WindowBatch({n: v.to(device) for n, v in seen.items()}, action.to(device))
+        loss = policy.loss(batch, noise=noise.to(device), timestep=timestep.to(device))
+        loss.backward()  # type: ignore[no-untyped-call]
+        gradients.append([p.grad.cpu() for p in policy.parameters() if p.grad is not None])
+    for on_cpu, on_gpu in zip(*gradients, strict=True):
+        torch.testing.assert_close(on_gpu, on_cpu, atol=1e-4, rtol=1e-3)
+
+
+def test_a_checkpoint_loads_on_the_gpu(tmp_path: Path) -> None:
+    save_policy(_on_gpu(), tmp_path / "policy", config=config(), metrics={})
+    assert load_policy(tmp_path / "policy", device="cuda").device.type == "cuda"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_training_runs_and_resumes_on_the_gpu(tmp_path: Path, precision: str) -> None:
+    run = Run(directory=tmp_path, policy_config=config(), provenance={})
+    train(_on_gpu(), windows(), settings(num_steps=20, precision=precision), run)
+    policy = train(_on_gpu(), windows(), settings(num_steps=40, precision=precision), run)
+    assert policy.device.type == "cuda"
+    assert all(torch.isfinite(weight).all() for weight in policy.parameters())
