@@ -21,10 +21,10 @@ _PACKAGES = ("torch", "numpy", "gymnasium", "pymunk", "shapely", "diffusers")
 
 @dataclass(frozen=True)
 class LatencyStatistics:
-    """How long the calls of `predict_chunk` took, in [s].
+    """How long calls of `predict_chunk` took, in [s].
 
     Attributes:
-        calls: How many.
+        calls: How many there were.
         batch_size: Chunks per call.
         mean: Mean duration.
         p50: Median.
@@ -66,6 +66,7 @@ class EvaluationResult:
         training_episodes: Demonstrations that the policy was trained on; None if unknown.
         batch_latency: Calls of the policy on whole batches during the rollouts.
         duration: Of the whole evaluation, in [s].
+        chunk_latency: Time for one chunk of one robot, where it was measured.
         traces: What happened in the episodes that were to be traced, in the order of the seeds;
             not part of the JSON.
     """
@@ -77,6 +78,7 @@ class EvaluationResult:
     training_episodes: int | None
     batch_latency: LatencyStatistics
     duration: float
+    chunk_latency: LatencyStatistics | None = None
     traces: tuple[EpisodeTrace, ...] = ()
 
     @property
@@ -124,6 +126,7 @@ class EvaluationResult:
             "policy": dict(self.policy),
             "sampling_seed": self.sampling_seed,
             "batch_latency": asdict(self.batch_latency),
+            "chunk_latency": asdict(self.chunk_latency) if self.chunk_latency else None,
             "duration": self.duration,
             "versions": package_versions(),
             "seeds": list(self.seeds),
