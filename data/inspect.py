@@ -25,8 +25,9 @@ class ArraySummary:
         dtype: Its element type.
         shape: Shape of one step.
         steps_per_chunk: Steps that are read together.
-        low: Smallest value of each channel; None for images, which are not read.
-        high: Largest value of each channel.
+        low: Smallest finite value of each channel; None for images, which are not read, and where
+            a channel has none.
+        high: Largest finite value of each channel, or None likewise.
     """
 
     name: str
@@ -90,8 +91,10 @@ def _summarize_array(buffer: ReplayBuffer, name: str) -> ArraySummary:
     low = high = None
     if array.ndim < 4 and buffer.num_steps and array.dtype.kind in "iufb":
         values = buffer.read(name).reshape(buffer.num_steps, -1).astype(np.float64)
-        low = tuple(values.min(axis=0).tolist())
-        high = tuple(values.max(axis=0).tolist())
+        values[~np.isfinite(values)] = np.nan  # a defect, which `validate` names
+        if np.isfinite(values).any(axis=0).all():
+            low = tuple(np.nanmin(values, axis=0).tolist())
+            high = tuple(np.nanmax(values, axis=0).tolist())
     return ArraySummary(
         name=name,
         dtype=str(array.dtype),
@@ -125,7 +128,7 @@ def format_summary(summary: BufferSummary) -> str:
 
 
 def _row(array: ArraySummary) -> tuple[str, str, str, str, str]:
-    span = "not read"
+    span = "-"
     if array.low is not None and array.high is not None:
         span = f"{min(array.low):.4g} to {max(array.high):.4g}"
         if len(array.low) <= 6:
