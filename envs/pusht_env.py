@@ -10,14 +10,16 @@ from gymnasium import spaces
 
 from diffusion_controller.envs.errors import InvalidActionError, UnknownOptionError
 from diffusion_controller.envs.pusht import (
+    AGENT_RADIUS,
     CONTROL_HZ,
     FIELD_SIZE,
+    SUBSTEPS,
     SUCCESS_COVERAGE,
     PushTSimulation,
     reward_of_coverage,
 )
 from diffusion_controller.envs.render import PushTRenderer
-from diffusion_controller.envs.tee import keypoints_of_state
+from diffusion_controller.envs.tee import GOAL_POSE, keypoints_of_state
 
 Observation: TypeAlias = dict[str, Any]
 
@@ -68,6 +70,15 @@ class PushTEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     metadata: dict[str, Any] = {  # noqa: RUF012 - the type that Gymnasium declares
         "render_modes": ["rgb_array"],
         "render_fps": int(CONTROL_HZ),
+        "action_units": ("px", "px"),
+        "constants": {  # what a score depends on, for the record of an evaluation
+            "control_hz": CONTROL_HZ,
+            "physics_hz": CONTROL_HZ * SUBSTEPS,
+            "success_coverage": SUCCESS_COVERAGE,
+            "goal_pose": GOAL_POSE,
+            "field_size_px": FIELD_SIZE,
+            "agent_radius_px": AGENT_RADIUS,
+        },
     }
 
     def __init__(

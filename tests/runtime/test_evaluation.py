@@ -109,6 +109,7 @@ def test_the_json_holds_what_is_needed_to_repeat_the_evaluation(
     assert document["environment"]["env_id"] == "diffusion_controller/PushT-v0"
     assert document["environment"]["max_steps"] == 60
     assert document["environment"]["arguments"] == {"observation": "keypoints"}
+    assert document["environment"]["metadata"]["constants"]["success_coverage"] == 0.95
     assert document["policy"]["action_horizon"] == 8
     assert document["batch_latency"]["batch_size"] == 4
     assert {"torch", "pymunk", "diffusion-controller"} <= document["versions"].keys()
