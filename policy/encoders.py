@@ -1,7 +1,7 @@
 """Encoders: from a history of normalized observations to features for the network."""
 
 from collections.abc import Mapping, Sequence
-from math import pi, prod
+from math import prod
 from typing import Protocol
 
 import torch
@@ -34,9 +34,6 @@ class Encoder(Protocol):
 class StateEncoder(nn.Module):
     """Low-dimensional observations, flattened side by side.
 
-    With `num_frequencies` > 0 each number x in [−1, 1] is accompanied by sin(2ᵏπx/2) and
-    cos(2ᵏπx/2), k < num_frequencies, so that the network tells apart what differs by little
-    (Tancik et al. 2020, *Fourier Features Let Networks Learn High Frequency Functions*).
     With `hidden_channels` a small multi-layer perceptron with Mish follows.
     """
 
@@ -44,27 +41,19 @@ class StateEncoder(nn.Module):
         self,
         *,
         observations: Mapping[str, Sequence[int]],
-        num_frequencies: int = 0,
         hidden_channels: Sequence[int] = (),
     ) -> None:
         """Build the encoder.
 
         Args:
             observations: Name and shape of each observation, e.g. `{"keypoints": [9, 2]}`.
-            num_frequencies: Octaves of Fourier features.
             hidden_channels: Output sizes of the layers of the perceptron.
         """
         super().__init__()
         if not observations:
             raise EncoderError("observations is empty; name at least one, e.g. {agent: [2]}")
-        if num_frequencies < 0:
-            raise EncoderError(f"num_frequencies is {num_frequencies}; it must be 0 or more")
         self.observation_shapes = {name: tuple(shape) for name, shape in observations.items()}
         size = sum(prod(shape) for shape in self.observation_shapes.values())
-        size *= 1 + 2 * num_frequencies
-        frequencies = pi / 2 * 2.0 ** torch.arange(num_frequencies)
-        self.register_buffer("frequencies", frequencies, persistent=False)
-        self.frequencies: Tensor
         layers: list[nn.Module] = []
         for channels in hidden_channels:
             layers += [nn.Linear(size, channels), nn.Mish()]
@@ -75,9 +64,6 @@ class StateEncoder(nn.Module):
     def forward(self, observation: Mapping[str, Tensor]) -> Features:
         """Encode. Each observation has the shape (batch, obs_horizon, …)."""
         flat = torch.cat([observation[name].flatten(2) for name in self.observation_shapes], dim=-1)
-        if len(self.frequencies):
-            phase = (flat[..., None] * self.frequencies).flatten(2)
-            flat = torch.cat((flat, phase.sin(), phase.cos()), dim=-1)
         features: Tensor = self.perceptron(flat)
         return features
 

@@ -213,3 +213,14 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
     )
     assert [line["step"] for line in two] == list(range(1, 13))
     assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in one], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_compiled_network_learns_the_same(tmp_path: Path) -> None:
+    run_training(tmp_path / "eager", num_steps=12, log_interval=1)
+    run_training(tmp_path / "compiled", num_steps=12, log_interval=1, compile=True)
+    eager, compiled = (
+        [line["loss"] for line in read_metrics_lines(tmp_path / name / "metrics.jsonl")]
+        for name in ("eager", "compiled")
+    )
+    assert compiled == pytest.approx(eager, rel=1e-4)
