@@ -100,6 +100,12 @@ def test_actions_that_planning_made_too_late_are_dropped_not_sent_in_a_burst(
     assert summary.missed_deadlines == 2  # in the ticks at 0 s and at 0.4 s the plan came too late
 
 
+def test_no_action_is_sent_twice_when_planning_takes_exactly_a_period(bench: Bench) -> None:
+    bench.planner.duration = 0.1
+    bench.run(4)
+    assert bench.sent == [(0.1, 1.0), (0.2, 2.0), (0.3, 3.0)]
+
+
 def test_a_planner_slower_than_its_chunk_never_moves_the_robot_and_the_loop_ends(
     bench: Bench,
 ) -> None:

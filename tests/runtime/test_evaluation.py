@@ -78,7 +78,7 @@ class RowRemembering(ScriptedPolicy):
 
 
 def test_a_start_always_occupies_the_row_of_its_seed() -> None:
-    for seeds in (SEEDS, SEEDS[4:]):
+    for seeds in (SEEDS, SEEDS[3:], SEEDS[::-1]):
         policy = RowRemembering()
         evaluate_policy(policy, seeds=seeds, max_steps=20, batch_size=4)
         for seed in seeds:
