@@ -4,7 +4,7 @@ from omegaconf import DictConfig, ListConfig
 from tqdm import tqdm
 
 from diffusion_controller.commands.errors import CommandError
-from diffusion_controller.data.convert import convert
+from diffusion_controller.data.convert import convert_buffer
 
 
 def run(config: DictConfig) -> int:
@@ -20,7 +20,7 @@ def run(config: DictConfig) -> int:
             progress.total = total
             progress.update(done - progress.n)
 
-        path = convert(
+        path = convert_buffer(
             config.path,
             config.out,
             drop=[str(name) for name in config.drop],

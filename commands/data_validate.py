@@ -4,7 +4,7 @@ from omegaconf import DictConfig
 
 from diffusion_controller.commands.errors import CommandError
 from diffusion_controller.commands.json_file import write_json
-from diffusion_controller.data.validate import validate
+from diffusion_controller.data.validate import validate_buffer
 
 
 def run(config: DictConfig) -> int:
@@ -12,7 +12,7 @@ def run(config: DictConfig) -> int:
     for key in ("idle_steps", "limit"):
         if config[key] < 1:
             raise CommandError(f"{key}={config[key]}; give at least 1")
-    defects = validate(
+    defects = validate_buffer(
         config.path,
         action_range=_range(config),
         idle_steps=config.idle_steps,

@@ -22,8 +22,18 @@ from diffusion_controller.data.normalizer import AffineChannels, Mode, Normalize
 from diffusion_controller.data.split import EpisodeSplit, split_episodes
 
 if TYPE_CHECKING:
+    from diffusion_controller.data.convert import convert_buffer
+    from diffusion_controller.data.defects import Defect
+    from diffusion_controller.data.download import PUBLISHED, content_digest, download_dataset
+    from diffusion_controller.data.inspect import (
+        BufferSummary,
+        draw_episodes,
+        format_summary,
+        summarize,
+    )
     from diffusion_controller.data.layout import ArraySpec
     from diffusion_controller.data.replay_buffer import ReplayBuffer
+    from diffusion_controller.data.validate import validate_buffer
     from diffusion_controller.data.windows import (
         ArrayField,
         WindowBatch,
@@ -33,12 +43,15 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "PUBLISHED",
     "AffineChannels",
     "ArrayField",
     "ArrayNotFoundError",
     "ArraySpec",
+    "BufferSummary",
     "ChecksumError",
     "ConstantChannelError",
+    "Defect",
     "DownloadError",
     "EpisodeError",
     "EpisodeSplit",
@@ -57,12 +70,29 @@ __all__ = [
     "WindowBatch",
     "WindowDataset",
     "check_horizons",
+    "content_digest",
+    "convert_buffer",
+    "download_dataset",
+    "draw_episodes",
+    "format_summary",
     "load_windows",
     "split_episodes",
+    "summarize",
+    "validate_buffer",
 ]
 
 # zarr takes half a second to import and torch two: only who needs them pays.
 _LATE = {
+    "convert_buffer": "convert",
+    "Defect": "defects",
+    "PUBLISHED": "download",
+    "content_digest": "download",
+    "download_dataset": "download",
+    "BufferSummary": "inspect",
+    "draw_episodes": "inspect",
+    "format_summary": "inspect",
+    "summarize": "inspect",
+    "validate_buffer": "validate",
     "ArraySpec": "layout",
     "ReplayBuffer": "replay_buffer",
     "ArrayField": "windows",

@@ -23,7 +23,7 @@ from diffusion_controller.data.layout import ArraySpec, cast_exactly
 from diffusion_controller.data.replay_buffer import SEEDS, ReplayBuffer
 
 
-def convert(
+def convert_buffer(
     source: str | Path | Store,
     destination: str | Path,
     *,

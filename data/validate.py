@@ -23,7 +23,7 @@ from diffusion_controller.data.value_checks import (
 _TIME_ARRAYS = ("time", "timestamp")
 
 
-def validate(
+def validate_buffer(
     source: str | Path | Store,
     *,
     action_range: tuple[float, float] | None = None,

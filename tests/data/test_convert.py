@@ -15,7 +15,7 @@ from diffusion_controller.data import (
     StoreFormatError,
     StoreWriteError,
 )
-from diffusion_controller.data.convert import convert
+from diffusion_controller.data.convert import convert_buffer
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def published_layout(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", ["out.zarr", "new/out.zip"])
 def test_converting_keeps_every_value(published_layout: Path, tmp_path: Path, name: str) -> None:
-    converted = ReplayBuffer.open(convert(published_layout, tmp_path / name))
+    converted = ReplayBuffer.open(convert_buffer(published_layout, tmp_path / name))
     source = ReplayBuffer.open(published_layout)
     assert converted.episode_ends.tolist() == [8, 20]
     for array in source.arrays:
@@ -48,8 +48,8 @@ def test_converting_keeps_every_value(published_layout: Path, tmp_path: Path, na
 
 
 def test_converting_twice_changes_nothing(published_layout: Path, tmp_path: Path) -> None:
-    once = convert(published_layout, tmp_path / "once.zip")
-    twice = convert(once, tmp_path / "twice.zip")
+    once = convert_buffer(published_layout, tmp_path / "once.zip")
+    twice = convert_buffer(once, tmp_path / "twice.zip")
     with zipfile.ZipFile(once) as first, zipfile.ZipFile(twice) as second:
         assert {n: first.read(n) for n in first.namelist()} == {
             n: second.read(n) for n in second.namelist()
@@ -59,7 +59,7 @@ def test_converting_twice_changes_nothing(published_layout: Path, tmp_path: Path
 
 def test_selected_episodes_keep_their_seeds(buffer_path: Path, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
-    path = convert(
+    path = convert_buffer(
         buffer_path,
         tmp_path / "some.zarr",
         drop=["img"],
@@ -75,7 +75,7 @@ def test_selected_episodes_keep_their_seeds(buffer_path: Path, tmp_path: Path) -
 
 
 def test_a_converted_directory_can_be_appended_to(buffer_path: Path, tmp_path: Path) -> None:
-    path = convert(buffer_path, tmp_path / "copy.zarr")
+    path = convert_buffer(buffer_path, tmp_path / "copy.zarr")
     buffer = ReplayBuffer.append_to(path)
     buffer.append_episode(buffer.episode(2), seed=5)
     assert ReplayBuffer.open(path).num_episodes == 5
@@ -84,16 +84,16 @@ def test_a_converted_directory_can_be_appended_to(buffer_path: Path, tmp_path: P
 def test_a_missing_chunk_stops_it_unless_accepted(buffer_path: Path, tmp_path: Path) -> None:
     (buffer_path / "data" / "state" / "c.1.0").unlink()
     with pytest.raises(MissingChunkError, match="allow_missing_chunks=true"):
-        convert(buffer_path, tmp_path / "copy.zarr")
+        convert_buffer(buffer_path, tmp_path / "copy.zarr")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["buffer.zarr"]
-    accepted = convert(buffer_path, tmp_path / "copy.zarr", allow_missing_chunks=True)
+    accepted = convert_buffer(buffer_path, tmp_path / "copy.zarr", allow_missing_chunks=True)
     assert (ReplayBuffer.open(accepted).read("state")[8:16] == 0).all()
 
 
 def test_images_that_uint8_cannot_hold_stop_it(published_layout: Path, tmp_path: Path) -> None:
     zarr.open_array(published_layout / "data" / "img")[11, 0, 0, 0] = 0.5
     with pytest.raises(ImageRangeError, match=r"0\.5 at step 11"):
-        convert(published_layout, tmp_path / "out.zarr")
+        convert_buffer(published_layout, tmp_path / "out.zarr")
     assert not (tmp_path / "out.zarr").exists()
 
 
@@ -102,16 +102,16 @@ def test_what_cannot_be_converted_is_refused_before_anything_is_written(
 ) -> None:
     out = tmp_path / "out.zarr"
     with pytest.raises(ArrayNotFoundError, match="it has action, img, state"):
-        convert(buffer_path, out, drop=["velocity"])
+        convert_buffer(buffer_path, out, drop=["velocity"])
     with pytest.raises(ArrayNotFoundError, match="expected one to be left"):
-        convert(buffer_path, out, drop=["action", "img", "state"])
+        convert_buffer(buffer_path, out, drop=["action", "img", "state"])
     with pytest.raises(EpisodeError, match="there is no episode 4"):
-        convert(buffer_path, out, episodes=[0, 4])
+        convert_buffer(buffer_path, out, episodes=[0, 4])
     with pytest.raises(StoreFormatError, match="expected at least one"):
-        convert(buffer_path, out, episodes=[])
+        convert_buffer(buffer_path, out, episodes=[])
     with pytest.raises(StoreExistsError, match="exists already"):
-        convert(buffer_path, buffer_path)
+        convert_buffer(buffer_path, buffer_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreWriteError, match="could not be written"):
-        convert(buffer_path, tmp_path / "file" / "out.zarr")
+        convert_buffer(buffer_path, tmp_path / "file" / "out.zarr")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["buffer.zarr", "file"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from diffusion_controller.data import ChecksumError, DownloadError
-from diffusion_controller.data.convert import convert
+from diffusion_controller.data.convert import convert_buffer
 from diffusion_controller.data.download import (
     check_content,
     content_digest,
@@ -203,13 +203,13 @@ def test_a_folder_that_cannot_be_written_is_refused(host: Host, tmp_path: Path) 
 def test_the_content_digest_does_not_depend_on_the_packing(
     buffer_path: Path, tmp_path: Path
 ) -> None:
-    packed = convert(buffer_path, tmp_path / "packed.zip", drop=["img"])
+    packed = convert_buffer(buffer_path, tmp_path / "packed.zip", drop=["img"])
     digest = content_digest(ReplayBuffer.open(buffer_path))
     assert content_digest(ReplayBuffer.open(packed)) == digest
     check_content(packed, digest)
 
 
 def test_other_content_has_another_digest(buffer_path: Path, tmp_path: Path) -> None:
-    fewer = convert(buffer_path, tmp_path / "fewer.zarr", episodes=[0, 1, 2])
+    fewer = convert_buffer(buffer_path, tmp_path / "fewer.zarr", episodes=[0, 1, 2])
     with pytest.raises(ChecksumError, match="those that were published"):
         check_content(fewer, content_digest(ReplayBuffer.open(buffer_path)))

@@ -11,7 +11,7 @@ import torch
 
 from diffusion_controller.data import ArrayField, Normalizer, ReplayBuffer, load_windows
 from diffusion_controller.data.download import PUBLISHED, check_content, download_dataset
-from diffusion_controller.data.validate import validate
+from diffusion_controller.data.validate import validate_buffer
 
 
 @pytest.fixture(scope="module")
@@ -99,11 +99,11 @@ def test_a_local_copy_takes_the_place_of_the_download(
 
 
 def test_the_published_demonstrations_have_no_defects(published_demonstrations: Path) -> None:
-    assert validate(published_demonstrations, action_range=(0, 512)) == []
+    assert validate_buffer(published_demonstrations, action_range=(0, 512)) == []
 
 
 def test_shorter_pauses_are_found_when_asked_for(published_demonstrations: Path) -> None:
-    defects = validate(published_demonstrations, idle_steps=2)
+    defects = validate_buffer(published_demonstrations, idle_steps=2)
     assert len(defects) == 19
     assert {defect.severity for defect in defects} == {"warning"}
     assert (defects[0].episode, defects[0].index) == (0, 126)
