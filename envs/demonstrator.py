@@ -118,8 +118,7 @@ def demonstrate(seed: int, settings: DemonstratorSettings | None = None) -> Demo
         plan = planner.plan(
             simulation.state, agent_velocity=simulation.agent_velocity, last_target=last_target
         )
-        targets = last_target[None] if plan is None else plan.targets
-        for target in targets[: settings.max_steps - len(actions)]:
+        for target in plan.targets[: settings.max_steps - len(actions)]:
             states.append(simulation.state)
             actions.append(target)
             simulation.step(target)

@@ -9,9 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from diffusion_controller.envs.push import Push, sample_pushes, targets_of_push
-from diffusion_controller.envs.pusht import SUCCESS_COVERAGE, PushTSimulation
-from diffusion_controller.envs.tee import GOAL_POSE, OUTLINE
-from diffusion_controller.envs.travel import Points
+from diffusion_controller.envs.pusht import (
+    AGENT_RADIUS,
+    FIELD_SIZE,
+    SUCCESS_COVERAGE,
+    PushTSimulation,
+)
+from diffusion_controller.envs.tee import CENTER_OF_GRAVITY, GOAL_POSE, OUTLINE, block_to_world
+from diffusion_controller.envs.travel import Points, distance_to_block, is_inside_block
 
 _SUCCESS_BONUS: Final = 100.0
 _LOST: Final = 15.0  # a push is given up when the gap grows so much beyond its best [px]
@@ -41,6 +46,13 @@ def gap_to_goal(x: float, y: float, angle: float) -> float:
     cross = dx * (cos * _MEAN_X - sin * _MEAN_Y) + dy * (sin * _MEAN_X + cos * _MEAN_Y)
     square = dx * dx + dy * dy + 2 * cross + (cos * cos + sin * sin) * _MEAN_SQUARE
     return math.sqrt(max(0.0, square))
+
+
+def _overlaps_block(state: npt.NDArray[np.float64]) -> bool:
+    """Whether agent and block share more than a touch, as a reset may leave them."""
+    if is_inside_block(state[:2], state[2:]):
+        return True
+    return bool(distance_to_block(state[None, :2], state[2:])[0] < AGENT_RADIUS - 1.0)
 
 
 class PushPlanner:
@@ -88,7 +100,7 @@ class PushPlanner:
         *,
         agent_velocity: tuple[float, float],
         last_target: Points,
-    ) -> Plan | None:
+    ) -> Plan:
         """The next push.
 
         Args:
@@ -98,8 +110,10 @@ class PushPlanner:
 
         Returns:
             A plan that brings the block nearer to its goal; where none of many samples does, one
-            that loses little; None where the agent cannot get anywhere.
+            that loses little; where the agent is stuck, one that frees it.
         """
+        if _overlaps_block(state):
+            return self._breaking_free(state, last_target)
         gap = gap_to_goal(*state[2:].tolist())
         for effort, allowed_gap in ((1, gap - 0.1), (3, gap - 0.1), (3, gap + 2 * _LOST)):
             pushes = self._promising(state[2:], effort=effort, allowed_gap=allowed_gap)
@@ -111,7 +125,7 @@ class PushPlanner:
             ]
             if plans:
                 return self._draw(plans)
-        return None
+        return self._breaking_free(state, last_target)
 
     def _promising(
         self, pose: npt.NDArray[np.float64], *, effort: int, allowed_gap: float
@@ -180,6 +194,16 @@ class PushPlanner:
                 return Plan(targets[:step], self._step_cost * step - _SUCCESS_BONUS)
         gap = gap_to_goal(*simulation.state[2:].tolist())
         return Plan(targets, gap + self._step_cost * len(targets))
+
+    def _breaking_free(self, state: npt.NDArray[np.float64], last_target: Points) -> Plan:
+        """Some steps away from the block, whatever they do to it."""
+        center = block_to_world([CENTER_OF_GRAVITY], state[2:])[0]
+        away = state[:2] - center
+        heading = math.atan2(away[1], away[0]) + self._random.normal(0.0, 0.3)
+        direction = np.array([math.cos(heading), math.sin(heading)])
+        steps = np.arange(1, 6)[:, None]
+        targets = np.clip(last_target + 0.7 * self._travel_speed * steps * direction, 0, FIELD_SIZE)
+        return Plan(targets, math.inf)
 
     def _draw(self, plans: list[Plan]) -> Plan:
         costs = np.array([plan.cost for plan in plans])

@@ -23,6 +23,15 @@ def distance_to_block(points: npt.ArrayLike, pose: npt.ArrayLike) -> npt.NDArray
     return np.asarray(nearest, dtype=np.float64)
 
 
+def is_inside_block(point: npt.ArrayLike, pose: npt.ArrayLike) -> bool:
+    """Whether a point lies within the block's outline, as the agent may after a reset."""
+    x, y, angle = np.asarray(pose, dtype=np.float64)
+    dx, dy = np.asarray(point, dtype=np.float64) - (x, y)
+    u = math.cos(angle) * dx + math.sin(angle) * dy
+    v = math.cos(angle) * dy - math.sin(angle) * dx
+    return bool((abs(u) < 60 and 0 < v < 30) or (abs(u) < 15 and 0 < v < 120))
+
+
 def shortest_way(
     start: npt.ArrayLike, goal: npt.ArrayLike, pose: npt.ArrayLike, *, clearance: float
 ) -> Points | None:

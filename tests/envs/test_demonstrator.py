@@ -18,7 +18,7 @@ from diffusion_controller.envs import (
 )
 from diffusion_controller.envs.push import Push, sample_pushes
 from diffusion_controller.envs.pusht import SUCCESS_COVERAGE
-from diffusion_controller.envs.travel import distance_to_block, shortest_way
+from diffusion_controller.envs.travel import distance_to_block, is_inside_block, shortest_way
 
 SEEDS = (1_000_000, 1_000_001, 1_000_002)
 
@@ -125,3 +125,22 @@ def test_pushes_begin_clear_of_the_block_and_lead_into_it() -> None:
     assert len(pushes) > 100
     assert distance_to_block(starts, pose).min() > 17.0
     assert (distance_to_block(ends, pose) < distance_to_block(starts, pose)).mean() > 0.95
+
+
+def test_an_agent_that_starts_inside_the_block_gets_out() -> None:
+    seed = 1_000_034
+    state = initial_state(seed)
+    assert is_inside_block(state[:2], state[2:])
+    assert demonstrate(seed).is_success
+
+
+def test_an_agent_that_starts_wedged_between_bar_and_stem_gets_out() -> None:
+    assert demonstrate(1_000_047, DemonstratorSettings(max_steps=60)).coverages.max() > 0.2
+
+
+@pytest.mark.parametrize(
+    ("point", "inside"),
+    [((256, 215), True), ((200, 215), True), ((256, 310), True), ((200, 250), False)],
+)
+def test_inside_is_inside_bar_or_stem(point: tuple[int, int], inside: bool) -> None:
+    assert is_inside_block(point, [256, 200, 0.0]) is inside

@@ -1,0 +1,151 @@
+"""The published network in plain PyTorch: `nn.Conv1d`, `nn.GroupNorm`, `nn.Mish`, as anybody would.
+
+What this project's network is compared with where no peer is installed. It has the same parameters
+as `ConditionalUnet1d`, in the layout (batch, channels, time) of `nn.Conv1d`, and is trained with
+the default `torch.optim.AdamW`. Needs PyTorch and diffusers, nothing of this project.
+"""
+
+import copy
+import math
+from collections.abc import Sequence
+
+import torch
+from diffusers import DDIMScheduler
+from torch import Tensor, nn
+
+HORIZON, OBS_HORIZON, ACTION_HORIZON = 16, 2, 8
+OBSERVATION_DIM, ACTION_DIM = 20, 2
+KERNEL_SIZE, GROUPS = 5, 8
+
+
+def convolve(in_channels: int, out_channels: int) -> nn.Sequential:
+    """Convolution, group normalization, Mish."""
+    return nn.Sequential(
+        nn.Conv1d(in_channels, out_channels, KERNEL_SIZE, padding=KERNEL_SIZE // 2),
+        nn.GroupNorm(GROUPS, out_channels),
+        nn.Mish(),
+    )
+
+
+class PlainBlock(nn.Module):
+    """Two convolutions with FiLM between them, and a skip."""
+
+    def __init__(self, in_channels: int, out_channels: int, condition_dim: int) -> None:
+        super().__init__()
+        self.first = convolve(in_channels, out_channels)
+        self.second = convolve(out_channels, out_channels)
+        self.film = nn.Sequential(nn.Mish(), nn.Linear(condition_dim, 2 * out_channels))
+        self.skip = (
+            nn.Conv1d(in_channels, out_channels, 1)
+            if in_channels != out_channels
+            else nn.Identity()
+        )
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Shape (batch, in_channels, time) to (batch, out_channels, time)."""
+        scale, shift = self.film(condition)[..., None].chunk(2, dim=1)
+        output: Tensor = self.second(scale * self.first(x) + shift) + self.skip(x)
+        return output
+
+
+class PlainUnet(nn.Module):
+    """The network of Chi et al. (2023), *Diffusion Policy*, for states."""
+
+    def __init__(self, channels: Sequence[int], timestep_dim: int) -> None:
+        super().__init__()
+        self.timestep_dim = timestep_dim
+        self.embed_timestep = nn.Sequential(
+            nn.Linear(timestep_dim, 4 * timestep_dim),
+            nn.Mish(),
+            nn.Linear(4 * timestep_dim, timestep_dim),
+        )
+        condition_dim = timestep_dim + OBS_HORIZON * OBSERVATION_DIM
+
+        def pair(in_channels: int, out_channels: int) -> nn.ModuleList:
+            return nn.ModuleList(
+                (
+                    PlainBlock(in_channels, out_channels, condition_dim),
+                    PlainBlock(out_channels, out_channels, condition_dim),
+                )
+            )
+
+        inputs = (ACTION_DIM, *channels[:-1])
+        self.down = nn.ModuleList(pair(a, b) for a, b in zip(inputs, channels, strict=True))
+        self.downsample = nn.ModuleList(nn.Conv1d(c, c, 3, 2, 1) for c in channels[:-1])
+        self.middle = pair(channels[-1], channels[-1])
+        ascending = list(zip(channels[:0:-1], channels[-2::-1], strict=True))
+        self.up = nn.ModuleList(pair(2 * a, b) for a, b in ascending)
+        self.upsample = nn.ModuleList(nn.ConvTranspose1d(b, b, 4, 2, 1) for _, b in ascending)
+        self.last = convolve(channels[0], channels[0])
+        self.head = nn.Conv1d(channels[0], ACTION_DIM, 1)
+
+    def forward(self, chunk: Tensor, timestep: Tensor, observation: Tensor) -> Tensor:
+        """Predict the noise.
+
+        Args:
+            chunk: Noisy actions. Shape (batch, horizon, action_dim).
+            timestep: Shape (batch,).
+            observation: Shape (batch, obs_horizon, observation_dim).
+        """
+        embedding = self.embed_timestep(_embed(timestep, self.timestep_dim))
+        condition = torch.cat((embedding, observation.flatten(1)), dim=-1)
+        x = chunk.transpose(1, 2)
+        skips: list[Tensor] = []
+        for level, (first, second) in enumerate(self.down):  # type: ignore[misc]
+            x = second(first(x, condition), condition)
+            skips.append(x)
+            if level < len(self.downsample):
+                x = self.downsample[level](x)
+        for block in self.middle:
+            x = block(x, condition)
+        for (first, second), upsample in zip(self.up, self.upsample, strict=True):  # type: ignore[misc]
+            x = torch.cat((x, skips.pop()), dim=1)
+            x = upsample(second(first(x, condition), condition))
+        prediction: Tensor = self.head(self.last(x))
+        return prediction.transpose(1, 2)
+
+
+class PlainPolicy:
+    """`PlainUnet` with diffusers' scheduler: a training step, and a chunk of actions."""
+
+    def __init__(self, channels: Sequence[int], timestep_dim: int) -> None:
+        """Builds the network, its average and its optimizer."""
+        self.network = PlainUnet(channels, timestep_dim)
+        self.average = copy.deepcopy(self.network).requires_grad_(requires_grad=False)
+        self.scheduler = DDIMScheduler(num_train_timesteps=100, beta_schedule="squaredcos_cap_v2")
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=1e-6
+        )
+
+    def training_step(self, observation: Tensor, action: Tensor) -> float:
+        """One optimizer step, in normalized units, with the average after it; gives the loss."""
+        noise = torch.randn_like(action)
+        timestep = torch.randint(100, (len(action),))
+        noisy = self.scheduler.add_noise(action, noise, timestep)
+        loss = nn.functional.mse_loss(self.network(noisy, timestep, observation), noise)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        with torch.no_grad():
+            parameters = zip(self.average.parameters(), self.network.parameters(), strict=True)
+            for average, weight in parameters:
+                average.lerp_(weight, 1e-4)
+        return loss.item()
+
+    @torch.no_grad()
+    def predict_chunk(self, observation: Tensor, num_inference_steps: int) -> Tensor:
+        """Denoise the actions to execute, in normalized units."""
+        self.scheduler.set_timesteps(num_inference_steps)
+        chunk = torch.randn(len(observation), HORIZON, ACTION_DIM)
+        for timestep in self.scheduler.timesteps:
+            prediction = self.network(chunk, timestep.expand(len(chunk)), observation)
+            chunk = self.scheduler.step(prediction, timestep, chunk).prev_sample
+        return chunk[:, OBS_HORIZON - 1 : OBS_HORIZON - 1 + ACTION_HORIZON]
+
+
+def _embed(timestep: Tensor, dim: int) -> Tensor:
+    half = dim // 2
+    frequencies = torch.exp(torch.arange(half) * (-math.log(10_000) / (half - 1)))
+    phase = timestep[:, None] * frequencies
+    return torch.cat((phase.sin(), phase.cos()), dim=-1)
