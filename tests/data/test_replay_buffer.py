@@ -51,7 +51,7 @@ def zip_directory(directory: Path, archive: Path) -> None:
             file.write(path, path.relative_to(directory))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=5))
 def test_what_is_appended_is_read_back(
     lengths: list[int], make_episode: MakeEpisode, specs: dict[str, ArraySpec]
