@@ -1,5 +1,6 @@
 """`dpc train`: learn a policy from demonstrations."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,11 @@ def run(config: DictConfig) -> int:
     _check_device(config.device)
     demonstrations = load_demonstrations(config)
     policy = make_policy(config, demonstrations)
-    directory.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(config, directory / "config.yaml")
-    _announce(policy, demonstrations, config, directory)
+    is_main = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started
+    if is_main:
+        directory.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(config, directory / "config.yaml")
+        _announce(policy, demonstrations, config, directory)
     train(
         policy,
         demonstrations.training,
@@ -55,8 +58,9 @@ def run(config: DictConfig) -> int:
         validation=demonstrations.validation,
         evaluate=make_evaluation(config, demonstrations),
     )
-    print(f"best checkpoint: {directory / 'best'}")
-    print(f"evaluate it:     dpc evaluate policy={directory / 'best'} episodes=500")
+    if is_main:
+        print(f"best checkpoint: {directory / 'best'}")
+        print(f"evaluate it:     dpc evaluate policy={directory / 'best'} episodes=500")
     return 0
 
 
