@@ -41,7 +41,7 @@ from diffusion_controller.runtime.evaluation import (
     evaluate_policy,
 )
 from diffusion_controller.runtime.evaluation_result import EvaluationResult, LatencyStatistics
-from diffusion_controller.runtime.latency import measure_chunk_latency
+from diffusion_controller.runtime.latency import measure_chunk_latency, time_chunks
 from diffusion_controller.runtime.observation_history import ObservationHistory
 from diffusion_controller.runtime.planner import Planner, SynchronousPlanner
 from diffusion_controller.runtime.recorder import (
@@ -101,6 +101,7 @@ __all__ = [
     "open_recording",
     "rollout_video",
     "run_control_loop",
+    "time_chunks",
     "wilson_interval",
     "write_rollouts",
 ]

@@ -20,6 +20,18 @@ def measure_chunk_latency(
     calls: int = 30,
     time_source: TimeSource | None = None,
 ) -> LatencyStatistics:
+    """Summary of `time_chunks`, whose arguments it takes."""
+    durations = time_chunks(policy, observation, calls=calls, time_source=time_source)
+    return LatencyStatistics.of(durations, batch_size=1)
+
+
+def time_chunks(
+    policy: ChunkPolicy,
+    observation: Mapping[str, NDArray[Any]],
+    *,
+    calls: int,
+    time_source: TimeSource | None = None,
+) -> list[float]:
     """Time from an observation to its chunk on the host, one robot at a time, after a warm-up.
 
     Args:
@@ -28,6 +40,9 @@ def measure_chunk_latency(
             `observation_shapes` say.
         calls: How many are measured. At least 1.
         time_source: The monotonic clock by default.
+
+    Returns:
+        Duration of each call in [s].
 
     Raises:
         ChunkError: If an answer is no finite action chunk.
@@ -43,4 +58,4 @@ def measure_chunk_latency(
         answer = policy.predict_chunk(batch, seeds=[chunk_seed(0, 0, index)])
         checked_chunks(answer, batch=1, policy=policy)
         durations.append(time.now() - began)
-    return LatencyStatistics.of(durations[WARM_UP_CALLS:], batch_size=1)
+    return durations[WARM_UP_CALLS:]
