@@ -1,6 +1,6 @@
 """Training windows per second from memory, against a plain PyTorch Dataset and DataLoader.
 
-    python benchmarks/windows.py
+    python benchmarks/bench_windows.py
 
 Random values in the shapes of the published Push-T demonstrations (206 episodes, 25650 steps,
 keypoints and agent), batch 256, one thread, in turns. The plain way is the usual one: a window per
@@ -185,7 +185,7 @@ def main() -> None:
             rates[name].append(windows_per_second(batches, seconds=arguments.seconds))
     median = {name: statistics.median(values) for name, values in rates.items()}
     result = {
-        "command": f"python benchmarks/windows.py {' '.join(sys.argv[1:])}".strip(),
+        "command": f"python benchmarks/bench_windows.py {' '.join(sys.argv[1:])}".strip(),
         "machine": describe_machine(),
         "batch_size": size,
         "threads": 1,
