@@ -24,10 +24,11 @@ def pool(num_workers: int) -> WorkerPool:
 def test_a_worker_that_is_killed_is_reported_and_the_others_end() -> None:
     with pool(2) as workers:
         assert sorted(workers.begin().requests) == [0, 1, 2]
-        rollout_workers()[0].kill()
+        victim = rollout_workers()[0]
+        victim.kill()
+        victim.join()
         with pytest.raises(WorkerError, match="exit code -9"):
-            for _ in range(3):
-                workers.advance({slot: np.full((2, 2), 256.0) for slot in range(3)})
+            workers.advance({slot: np.full((2, 2), 256.0) for slot in range(3)})
     assert rollout_workers() == []
 
 
