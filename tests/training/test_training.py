@@ -216,6 +216,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_compiled_network_learns_the_same(tmp_path: Path) -> None:
     run_training(tmp_path / "eager", num_steps=12, log_interval=1)
     run_training(tmp_path / "compiled", num_steps=12, log_interval=1, compile=True)
