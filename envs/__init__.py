@@ -22,7 +22,6 @@ from diffusion_controller.envs.errors import (
 from diffusion_controller.envs.pusht import PushTSimulation, initial_state
 from diffusion_controller.envs.pusht_env import OBSERVATIONS, PushTEnv
 from diffusion_controller.envs.render import PushTRenderer, RenderError
-from diffusion_controller.envs.render_chunk import draw_action_chunk
 from diffusion_controller.envs.symmetry import (
     MIRROR_TRANSFORMS,
     mirror_action,
@@ -48,7 +47,6 @@ __all__ = [
     "UnknownOptionError",
     "coverage",
     "demonstrate",
-    "draw_action_chunk",
     "initial_state",
     "keypoints_of_state",
     "mirror_action",

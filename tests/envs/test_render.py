@@ -4,8 +4,6 @@ import pytest
 
 from diffusion_controller.envs import (
     PushTRenderer,
-    RenderError,
-    draw_action_chunk,
     initial_state,
 )
 
@@ -48,23 +46,3 @@ def test_colors_stand_where_things_are() -> None:
     assert frame[256 + 30, 256 - 30].tolist() == [144, 238, 144]  # goal's stem
     assert frame[256, 5].tolist() == [211, 211, 211]  # wall
     assert frame[60, 60].tolist() == [255, 255, 255]  # field
-
-
-def test_a_chunk_is_drawn_on_a_copy() -> None:
-    frame = PushTRenderer(256).draw(STATE)
-    before = frame.copy()
-    chunk = np.linspace([400, 400], [460, 460], 16)
-    drawn = draw_action_chunk(frame, chunk, num_executed=8, agent_path_px=[[60, 60], [90, 60]])
-    np.testing.assert_array_equal(frame, before)
-    changed = np.argwhere((drawn != frame).any(axis=-1))[:, ::-1] * 2  # (x, y) in field px
-    near_chunk = (changed > 390).all(axis=1)
-    near_path = (changed < 100).all(axis=1)
-    assert near_chunk.any()
-    assert near_path.any()
-    assert (near_chunk | near_path).all()
-
-
-@pytest.mark.parametrize("bad", [[[1.0, 2.0, 3.0]], [1.0, 2.0], [[np.nan, 1.0]]])
-def test_a_chunk_that_cannot_be_drawn_is_refused(bad: list[list[float]]) -> None:
-    with pytest.raises(RenderError, match="action chunk"):
-        draw_action_chunk(PushTRenderer(96).draw(STATE), bad)
