@@ -17,7 +17,6 @@ from diffusion_controller.envs import PUSHT_ENV_ID
 from diffusion_controller.policy import DiffusionPolicy, load_policy, read_metrics
 from diffusion_controller.runtime import (
     EvaluationResult,
-    LatencyStatistics,
     check_seeds,
     evaluate_policy,
     measure_chunk_latency,
@@ -53,7 +52,7 @@ def run(config: DictConfig) -> int:
     )
     directory.mkdir(parents=True, exist_ok=True)
     result = _evaluate(policy, config, seeds, training)
-    result = replace(result, chunk_latency=_measure(policy, result))
+    result = replace(result, chunk_latency=measure_chunk_latency(policy, first_observation(result)))
     print("\n".join(summary(result, checkpoint=checkpoint)))
     if not training_seeds:
         print("note: the checkpoint does not say which starts its demonstrations began from")
@@ -127,13 +126,13 @@ def _evaluate(
         )
 
 
-def _measure(policy: DiffusionPolicy, result: EvaluationResult) -> LatencyStatistics:
-    """Latency of one chunk, from the first observation of the first start."""
+def first_observation(result: EvaluationResult) -> dict[str, Any]:
+    """What the environment shows at the first start of an evaluation."""
     described = result.environment
     env = gymnasium.make(described["env_id"], **described["arguments"])
     observation, _ = env.reset(seed=result.seeds[0], options=dict(described["reset_options"]))
     env.close()
-    return measure_chunk_latency(policy, observation)
+    return dict(observation)
 
 
 def _check(config: DictConfig) -> None:
