@@ -5,6 +5,9 @@ channels). Laid out as (time, batch, channels), the slab of inputs that one tap 
 sees is one contiguous matrix. A convolution is then one matrix product per tap,
 accumulated in place, which touches no padding: at length 4 and kernel 5, a padded
 convolution multiplies 20 pairs of steps, this one the 14 that exist.
+
+In a control loop, where one chunk is denoised, the calls cost more than the arithmetic: there
+the taps are one batched product over overlapping views of the padded input.
 """
 
 import math
@@ -15,6 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from .shapes import TimeMajor
+
+SMALL_BATCH = 4
+"""Up to this many chunks, fewer calls are worth more than products that avoid the padding."""
+
+
+def is_small(x: TimeMajor) -> bool:
+    """Whether a few chunks are denoised and nothing is differentiated."""
+    return x.shape[1] <= SMALL_BATCH and not torch.is_grad_enabled()
 
 
 def _overlaps(length: int, kernel_size: int) -> Iterator[tuple[int, slice, slice]]:
@@ -71,6 +82,17 @@ class _Convolve(torch.autograd.Function):
         return grad_x, grad_weight, grad_y.sum(dim=(0, 1))
 
 
+def _convolve_small(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The same convolution in few calls: all taps at once, padding included."""
+    taps, out_channels, in_channels = weight.shape
+    time, batch, _ = x.shape
+    padded = nn.functional.pad(x, (0, 0, 0, 0, taps // 2, taps // 2)).contiguous()
+    step = batch * in_channels
+    seen = padded.as_strided((taps, time * batch, in_channels), (step, in_channels, 1))
+    convolved = torch.bmm(seen, weight.transpose(1, 2)).sum(dim=0).add_(bias)
+    return convolved.view(time, batch, out_channels)
+
+
 class TimeConv1d(nn.Module):
     """Convolution over time that keeps the length: `nn.Conv1d(…, padding="same")`.
 
@@ -94,6 +116,8 @@ class TimeConv1d(nn.Module):
         if torch.is_autocast_enabled(x.device.type):
             precision = torch.get_autocast_dtype(x.device.type)
             x, weight, bias = x.to(precision), weight.to(precision), bias.to(precision)
+        if is_small(x):
+            return _convolve_small(x, weight, bias)
         convolved: Tensor = _Convolve.apply(x, weight, bias)  # type: ignore[no-untyped-call]
         return convolved
 
@@ -116,6 +140,10 @@ class Downsample1d(nn.Module):
         """Convolve with stride 2. Shape (time, batch, channels) to (time / 2, batch, channels)."""
         even, odd = x[0::2], x[1::2]
         before = torch.nn.functional.pad(odd[:-1], (0, 0, 0, 0, 1, 0))  # odd steps, one later
+        if is_small(x):
+            seen = torch.stack((before, even, odd)).flatten(1, 2)
+            products = torch.bmm(seen, self.weight.transpose(1, 2))
+            return (products.sum(dim=0) + self.bias).view_as(even)
         columns = torch.cat((before, even, odd), dim=-1)
         return nn.functional.linear(columns, _rows(self.weight), self.bias)
 
@@ -143,6 +171,11 @@ class Upsample1d(nn.Module):
         pad = nn.functional.pad
         previous = pad(x[:-1], (0, 0, 0, 0, 1, 0))
         following = pad(x[1:], (0, 0, 0, 0, 0, 1))
+        if is_small(x):
+            seen = torch.stack((following, x, x, previous)).flatten(1, 2)
+            products = torch.bmm(seen, self.weight.transpose(1, 2)).view(2, 2, *x.shape)
+            odd_even = products.sum(dim=0) + self.bias
+            return odd_even.flip(0).transpose(0, 1).flatten(0, 1)
         even = nn.functional.linear(
             torch.cat((x, previous), dim=-1), _rows(self.weight[1::2]), self.bias
         )

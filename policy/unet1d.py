@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from diffusion_controller import DiffusionControllerError
 
-from .conv1d import Downsample1d, TimeConv1d, Upsample1d
+from .conv1d import Downsample1d, TimeConv1d, Upsample1d, is_small
 from .shapes import ActionChunk, TimeMajor, Timesteps
 
 
@@ -115,6 +115,12 @@ class ConvBlock(nn.Module):
         y = self.conv(x)
         if torch.is_autocast_enabled(y.device.type):
             y = y.float()  # statistics stay in full precision
+        if is_small(y):  # one call rather than few passes
+            channels_first = y.permute(1, 2, 0)
+            normalized = nn.functional.group_norm(
+                channels_first, self.groups, self.norm_weight, self.norm_bias
+            )
+            return nn.functional.mish(normalized).permute(2, 0, 1)
         activated: Tensor = _NormalizeMish.apply(  # type: ignore[no-untyped-call]
             y, self.norm_weight, self.norm_bias, self.groups, 1e-5
         )
@@ -190,6 +196,8 @@ class ConditionalUnet1d(nn.Module):
                 "channels is empty; give one entry per level, e.g. [64, 128, 256]"
             )
         self.action_dim, self.condition_dim = action_dim, condition_dim
+        self.channels, self.timestep_dim = tuple(channels), timestep_dim
+        self.kernel_size, self.groups = kernel_size, groups
         self.length_multiple = 2 ** (len(channels) - 1)
         self.embed_timestep = nn.Sequential(
             SinusoidalEmbedding(timestep_dim),

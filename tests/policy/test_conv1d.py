@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from diffusion_controller.policy.conv1d import Downsample1d, TimeConv1d, Upsample1d, _Convolve
+from diffusion_controller.policy.conv1d import (
+    SMALL_BATCH,
+    Downsample1d,
+    TimeConv1d,
+    Upsample1d,
+    _Convolve,
+    is_small,
+)
 
 
 def _time_last(x: Tensor) -> Tensor:
@@ -67,3 +74,18 @@ def test_bfloat16_runs_the_products_in_bfloat16() -> None:
         y = conv(x)
     assert y.dtype == torch.bfloat16
     torch.testing.assert_close(y.float(), conv(x), atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize("batch", [1, SMALL_BATCH, SMALL_BATCH + 1])
+@pytest.mark.parametrize(
+    "layer", [TimeConv1d(3, 7, kernel_size=5), Downsample1d(3), Upsample1d(3)], ids=type
+)
+def test_a_few_chunks_without_gradients_take_another_way_to_the_same_result(
+    layer: nn.Module, batch: int
+) -> None:
+    layer, x = layer.double(), _sequence(8, batch, 3)
+    expected = layer(x)
+    assert is_small(x) is False
+    with torch.no_grad():
+        assert is_small(x) is (batch <= SMALL_BATCH)
+        torch.testing.assert_close(layer(x), expected.detach())

@@ -42,6 +42,13 @@ def test_an_element_of_a_batch_does_not_see_the_others() -> None:
     torch.testing.assert_close(whole[1:2], alone)
 
 
+def test_planning_agrees_with_what_training_computes() -> None:
+    network, inputs = _network((16, 32, 64)), _inputs()
+    trained = network(*inputs).detach()
+    with torch.inference_mode():
+        torch.testing.assert_close(network(*inputs), trained)
+
+
 def test_condition_and_timestep_reach_the_output() -> None:
     network, (chunk, timestep, condition) = _network(), _inputs()
     output = network(chunk, timestep, condition)
