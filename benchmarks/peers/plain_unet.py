@@ -91,16 +91,14 @@ class PlainUnet(nn.Module):
         condition = torch.cat((embedding, observation.flatten(1)), dim=-1)
         x = chunk.transpose(1, 2)
         skips: list[Tensor] = []
-        for level, (first, second) in enumerate(self.down):  # type: ignore[misc]
-            x = second(first(x, condition), condition)
+        for level, pair in enumerate(self.down):
+            x = _apply(pair, x, condition)
             skips.append(x)
             if level < len(self.downsample):
                 x = self.downsample[level](x)
-        for block in self.middle:
-            x = block(x, condition)
-        for (first, second), upsample in zip(self.up, self.upsample, strict=True):  # type: ignore[misc]
-            x = torch.cat((x, skips.pop()), dim=1)
-            x = upsample(second(first(x, condition), condition))
+        x = _apply(self.middle, x, condition)
+        for pair, upsample in zip(self.up, self.upsample, strict=True):
+            x = upsample(_apply(pair, torch.cat((x, skips.pop()), dim=1), condition))
         prediction: Tensor = self.head(self.last(x))
         return prediction.transpose(1, 2)
 
@@ -108,14 +106,22 @@ class PlainUnet(nn.Module):
 class PlainPolicy:
     """`PlainUnet` with diffusers' scheduler: a training step, and a chunk of actions."""
 
-    def __init__(self, channels: Sequence[int], timestep_dim: int) -> None:
+    def __init__(
+        self, channels: Sequence[int], timestep_dim: int, num_inference_steps: int
+    ) -> None:
         """Builds the network, its average and its optimizer."""
+        self._num_inference_steps = num_inference_steps
         self.network = PlainUnet(channels, timestep_dim)
         self.average = copy.deepcopy(self.network).requires_grad_(requires_grad=False)
         self.scheduler = DDIMScheduler(num_train_timesteps=100, beta_schedule="squaredcos_cap_v2")
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=1e-6
         )
+
+    @property
+    def num_parameters(self) -> int:
+        """Of the network."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
 
     def training_step(self, observation: Tensor, action: Tensor) -> float:
         """One optimizer step, in normalized units, with the average after it; gives the loss."""
@@ -134,14 +140,20 @@ class PlainPolicy:
         return loss.item()
 
     @torch.no_grad()
-    def predict_chunk(self, observation: Tensor, num_inference_steps: int) -> Tensor:
+    def predict_chunk(self, observation: Tensor) -> Tensor:
         """Denoise the actions to execute, in normalized units."""
-        self.scheduler.set_timesteps(num_inference_steps)
+        self.scheduler.set_timesteps(self._num_inference_steps)
         chunk = torch.randn(len(observation), HORIZON, ACTION_DIM)
         for timestep in self.scheduler.timesteps:
             prediction = self.network(chunk, timestep.expand(len(chunk)), observation)
             chunk = self.scheduler.step(prediction, timestep, chunk).prev_sample
         return chunk[:, OBS_HORIZON - 1 : OBS_HORIZON - 1 + ACTION_HORIZON]
+
+
+def _apply(blocks: nn.Module, x: Tensor, condition: Tensor) -> Tensor:
+    for block in blocks.children():
+        x = block(x, condition)
+    return x
 
 
 def _embed(timestep: Tensor, dim: int) -> Tensor:

@@ -1,0 +1,153 @@
+"""Several implementations of the same work, timed in turns, each in a process of its own."""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from machine import describe_machine
+
+HERE = Path(__file__).parent
+NOT_MEASURED = "not measured"
+
+SIZES: dict[str, tuple[tuple[int, ...], int]] = {
+    "32-64-128": ((32, 64, 128), 128),
+    "64-128-256": ((64, 128, 256), 128),
+    "256-512-1024": ((256, 512, 1024), 256),
+}
+"""Channels and timestep_dim of the networks, by name; the last is the published one."""
+
+
+class ContestantError(RuntimeError):
+    """A side ended, or answered with an error."""
+
+
+class Contestant:
+    """A side of the comparison: `benchmarks/peers/contestant.py` in an interpreter."""
+
+    def __init__(self, side: str, python: str, threads: int, wait_policy: str) -> None:
+        """Starts it; all sides get the same threads and the same way of waiting for them."""
+        self.side = side
+        environment = os.environ | {
+            "OMP_NUM_THREADS": str(threads),
+            "MKL_NUM_THREADS": str(threads),
+        }
+        if wait_policy != "default":
+            environment["OMP_WAIT_POLICY"] = wait_policy
+        self._process = subprocess.Popen(
+            [python, str(HERE / "peers" / "contestant.py"), side],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    def ask(self, order: Mapping[str, Any]) -> dict[str, Any]:
+        """Gives an order and waits for its answer."""
+        if self._process.stdin is None or self._process.stdout is None:
+            raise ContestantError(f"{self.side} has no pipes")
+        print(json.dumps(order), file=self._process.stdin, flush=True)
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline() or "{}")
+        if not answer or "error" in answer:
+            raise ContestantError(
+                f"{self.side} ended or failed ({answer.get('error', 'see above')}); LeRobot's "
+                "environment is made by benchmarks/peers/make_lerobot.sh"
+            )
+        return answer
+
+    def __enter__(self) -> Self:
+        """Runs already."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Ends the process."""
+        self._process.communicate()
+
+
+@dataclass
+class Times:
+    """What one side took.
+
+    Attributes:
+        wall_s: On the wall, per step or call [s].
+        cpu_s: Of the CPU, over all threads [s].
+    """
+
+    wall_s: list[float] = field(default_factory=list)
+    cpu_s: list[float] = field(default_factory=list)
+
+    def add(self, answer: Mapping[str, list[float]]) -> None:
+        """Takes in an answer of a contestant."""
+        self.wall_s += answer["wall_s"]
+        self.cpu_s += answer["cpu_s"]
+
+    @property
+    def median_wall_s(self) -> float:
+        """On the wall."""
+        return statistics.median(self.wall_s)
+
+    @property
+    def median_cpu_s(self) -> float:
+        """Of the CPU."""
+        return statistics.median(self.cpu_s)
+
+
+def parse_arguments(document: str | None, name: str, rounds: int) -> argparse.Namespace:
+    """The options that both benchmarks take."""
+    parser = argparse.ArgumentParser(description=(document or "").splitlines()[0])
+    parser.add_argument("--peer-python", help="interpreter with LeRobot; without it: not measured")
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--wait-policy",
+        choices=("default", "passive", "active"),
+        default="passive",
+        help="OMP_WAIT_POLICY of every side; passive keeps other work on the machine "
+        "from multiplying the times",
+    )
+    parser.add_argument("--out", type=Path, default=HERE / "results" / f"{name}.json")
+    return parser.parse_args()
+
+
+def start(arguments: argparse.Namespace) -> list[Contestant]:
+    """The sides that can be measured here, ours first."""
+    pythons = {"ours": sys.executable, "plain": sys.executable}
+    if arguments.peer_python:
+        pythons["lerobot"] = arguments.peer_python
+    return [
+        Contestant(side, python, arguments.threads, arguments.wait_policy)
+        for side, python in pythons.items()
+    ]
+
+
+def ratios(ours: float, others: Mapping[str, float]) -> dict[str, float | str]:
+    """How many times longer the other sides took; LeRobot is named even if it was not measured."""
+    found: dict[str, float | str] = {"lerobot": NOT_MEASURED}
+    return found | {side: round(value / ours, 2) for side, value in others.items()}
+
+
+def write(arguments: argparse.Namespace, result: Mapping[str, Any]) -> None:
+    """Writes and prints the result with the machine and the command that made it."""
+    whole = {
+        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "machine": describe_machine(),
+        "threads": arguments.threads,
+        "omp_wait_policy": arguments.wait_policy,
+        **result,
+    }
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(whole, indent=2))
