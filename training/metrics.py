@@ -65,8 +65,13 @@ class WandbWriter:
             )
         self._run: Any = None
         if mode != "off":
-            import wandb  # takes seconds, and most trainings do without
-
+            try:
+                import wandb  # an extra; takes seconds, and most trainings do without
+            except ModuleNotFoundError as error:
+                raise MetricsError(
+                    f"wandb.mode={mode} needs wandb, which is not installed; run "
+                    "`pip install 'diffusion-controller[wandb]'` or choose wandb.mode=off"
+                ) from error
             self._run = wandb.init(
                 mode=mode,
                 project=project,

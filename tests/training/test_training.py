@@ -168,6 +168,14 @@ def test_an_unknown_wandb_mode_is_refused(tmp_path: Path) -> None:
         WandbWriter(mode="on", project="p", directory=tmp_path, config={})  # type: ignore[arg-type]
 
 
+def test_wandb_that_is_not_installed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(MetricsError, match="needs wandb, which is not installed; run `pip"):
+        WandbWriter(mode="offline", project="p", directory=tmp_path, config={})
+
+
 def test_wandb_offline_needs_no_account(tmp_path: Path) -> None:
     pytest.importorskip("wandb")
     program = (
