@@ -17,7 +17,6 @@ from diffusion_controller.data import (
     load_windows,
     split_episodes,
 )
-from diffusion_controller.data.augmentation import with_transformed_copy
 from diffusion_controller.envs import MIRROR_TRANSFORMS
 from diffusion_controller.policy import DiffusionPolicy, build
 
@@ -68,7 +67,7 @@ def load_demonstrations(config: DictConfig) -> Demonstrations:
 
     training = windows(split.train)
     if task.mirror:
-        training = with_transformed_copy(training, MIRROR_TRANSFORMS)
+        training = training.with_transformed_copy(MIRROR_TRANSFORMS)
     recorded = buffer.metadata.get("seeds")
     if recorded is None and task.demonstration_seeds is not None:
         first, last = task.demonstration_seeds

@@ -30,6 +30,9 @@ _HELP = ("--help", "-h", "help")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `dpc` with the given words, by default those of the process; returns the exit status."""
+    # Worker threads that spin while they wait make a step tens of times slower as soon as anything
+    # else wants a core; read when torch loads its OpenMP library.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         return _dispatch(words)

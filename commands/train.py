@@ -46,7 +46,6 @@ def run(config: DictConfig) -> int:
         TrainingSettings(**settings_of(config)),
         Run(
             directory=directory,
-            policy_config=plain(config.policy),
             provenance=provenance_of(config, demonstrations),
             wandb=WandbWriter(
                 mode=config.wandb.mode,

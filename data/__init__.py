@@ -1,6 +1,7 @@
 """Demonstrations: episodes in zarr, training windows, splits and normalization."""
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from diffusion_controller.data.errors import (
     ArrayNotFoundError,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "EMBEDDED_DEMONSTRATIONS",
     "PUBLISHED",
     "AffineChannels",
     "ArrayField",
@@ -80,6 +82,9 @@ __all__ = [
     "summarize",
     "validate_buffer",
 ]
+
+EMBEDDED_DEMONSTRATIONS: Final = Path(__file__).parent / "embedded" / "pusht_scripted.zarr.zip"
+"""200 scripted episodes of Push-T that come with the package; see `data/embedded/README.md`."""
 
 # zarr takes half a second to import and torch two: only who needs them pays.
 _LATE = {

@@ -1,6 +1,6 @@
 """Training windows: short pieces of episodes, gathered from memory without per-sample Python."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,8 +9,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffusion_controller.data.errors import ArrayNotFoundError, HorizonError, StoreFormatError
+from diffusion_controller.data.errors import (
+    ArrayNotFoundError,
+    EpisodeError,
+    HorizonError,
+    StoreFormatError,
+)
 from diffusion_controller.data.replay_buffer import ReplayBuffer
+
+Transform = Callable[[NDArray[Any]], NDArray[Any]]
+"""Maps values of one name, of shape (steps, ...), to others of the same shape and dtype."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,38 @@ class WindowDataset:
                 name: _take(values, observed) for name, values in self.observations.items()
             },
             action=_take(self.actions, steps),
+        )
+
+    def with_transformed_copy(self, transforms: Mapping[str, Transform]) -> "WindowDataset":
+        """These windows and, after them, the same with every value transformed.
+
+        For tasks with a symmetry. The data must be on the CPU.
+
+        Args:
+            transforms: One for each observation, by the name that the policy sees, and one for
+                `action`. Others are ignored.
+
+        Raises:
+            EpisodeError: An observation has no transform.
+        """
+        missing = sorted({*self.observations, "action"} - set(transforms))
+        if missing:
+            raise EpisodeError(
+                f"no transform for {', '.join(missing)}; expected one for every observation and "
+                f"for action, found {', '.join(sorted(transforms))}. Train without it"
+            )
+
+        def doubled(name: str, values: Tensor) -> Tensor:
+            return torch.cat((values, torch.from_numpy(transforms[name](values.numpy()))))
+
+        steps = len(self.actions)
+        return replace(
+            self,
+            observations={name: doubled(name, old) for name, old in self.observations.items()},
+            actions=doubled("action", self.actions),
+            starts=torch.cat((self.starts, self.starts + steps)),
+            first_steps=torch.cat((self.first_steps, self.first_steps + steps)),
+            last_steps=torch.cat((self.last_steps, self.last_steps + steps)),
         )
 
     def to(self, device: torch.device | str) -> "WindowDataset":

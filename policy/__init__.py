@@ -1,6 +1,6 @@
 """Observation to action chunk: encoders, networks, samplers, the policy and its checkpoints."""
 
-from .build import BuildError, ForbiddenTargetError, build
+from .build import BuildError, ForbiddenTargetError, build, describe
 from .checkpoint import CheckpointError, load_policy, read_metrics, save_policy
 from .diffusion_policy import DiffusionPolicy, ObservationError, PolicyConfigError
 from .encoders import ConcatEncoder, Encoder, StateEncoder
@@ -26,6 +26,7 @@ __all__ = [
     "build",
     "ddim_sample",
     "ddpm_sample",
+    "describe",
     "dpm_solver_sample",
     "load_policy",
     "read_metrics",

@@ -1,4 +1,4 @@
-"""Building objects from configuration, only those on a list."""
+"""Building objects from configuration, only those on a list, and the way back."""
 
 import difflib
 import importlib
@@ -54,6 +54,49 @@ def build(
     if isinstance(config, Sequence) and not isinstance(config, str):
         return [build(value, allow=allow) for value in config]
     return config
+
+
+def describe(item: Any, *, omit: Sequence[str] = ()) -> Any:
+    """The configuration that `build` makes an equal object from, without its weights.
+
+    An object is described by its class and its constructor's arguments, which it keeps as
+    attributes of the same names; diffusers' schedulers keep them in their `config`.
+
+    Args:
+        item: An object, or a plain value, which describes itself.
+        omit: Arguments of the outermost object to leave out: those to be injected.
+
+    Raises:
+        BuildError: If an argument was not kept.
+    """
+    if item is None or isinstance(item, str | int | float):
+        return item
+    if isinstance(item, Mapping):
+        return {str(key): describe(value) for key, value in item.items()}
+    if isinstance(item, Sequence):
+        return [describe(value) for value in item]
+    kept: Mapping[str, Any] = getattr(item, "config", None) or vars(item)
+    described = {"_target_": _public_name(type(item))}
+    for name in inspect.signature(type(item)).parameters:
+        if name in omit:
+            continue
+        if name not in kept and not hasattr(item, name):
+            raise BuildError(
+                f"{type(item).__name__} does not keep its argument {name!r}; keep it as the "
+                "attribute of that name, so that a checkpoint can say how it was built"
+            )
+        described[name] = describe(kept[name] if name in kept else getattr(item, name))
+    return described
+
+
+def _public_name(kind: type) -> str:
+    """The shortest dotted name that a class can be imported by."""
+    parts = kind.__module__.split(".")
+    for length in range(1, len(parts)):
+        package = ".".join(parts[:length])
+        if getattr(importlib.import_module(package), kind.__name__, None) is kind:
+            return f"{package}.{kind.__name__}"
+    return f"{kind.__module__}.{kind.__name__}"
 
 
 def _call(target: str, arguments: dict[str, Any], allowed: Sequence[str]) -> Any:

@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 from diffusion_controller import DiffusionControllerError
 from diffusion_controller.data import Normalizer
 
-from .build import build
+from .build import build, describe
 from .diffusion_policy import DiffusionPolicy
 
 FORMAT = 1
@@ -41,7 +41,6 @@ def save_policy(
     policy: DiffusionPolicy,
     path: str | Path,
     *,
-    config: Mapping[str, Any],
     metrics: Mapping[str, Any],
     dtype: torch.dtype = torch.float32,
 ) -> Path:
@@ -52,12 +51,14 @@ def save_policy(
     Args:
         policy: What to save.
         path: Directory to make.
-        config: Configuration that `build` made the policy from, plain and resolved.
         metrics: How it was trained and how it scored; anything JSON can hold.
         dtype: Precision of the stored weights; float16 halves the file.
 
     Returns:
         The directory.
+
+    Raises:
+        BuildError: If a part of the policy does not keep its constructor's arguments.
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")
@@ -68,7 +69,7 @@ def save_policy(
         for name, tensor in policy.state_dict().items()
     }
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, partial / _FILES[0])
-    document = {"format": FORMAT, "policy": config}
+    document = {"format": FORMAT, "policy": describe(policy, omit=["normalizer"])}
     (partial / "config.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
     policy.normalization.normalizer.save(partial / "normalizer.json")
     (partial / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")

@@ -94,6 +94,7 @@ class DiffusionPolicy(nn.Module):
         super().__init__()
         self._encoder, self._network = encoder, network
         self.normalization = Normalization(normalizer)
+        self.noise_scheduler = noise_scheduler
         self.schedule = NoiseSchedule.from_scheduler(noise_scheduler)
         self.horizon, self.obs_horizon, self.action_horizon = horizon, obs_horizon, action_horizon
         self.conditioning = conditioning

@@ -58,6 +58,7 @@ class StateEncoder(nn.Module):
         for channels in hidden_channels:
             layers += [nn.Linear(size, channels), nn.Mish()]
             size = channels
+        self.observations, self.hidden_channels = self.observation_shapes, tuple(hidden_channels)
         self.perceptron = nn.Sequential(*layers)
         self.feature_dim = size
 

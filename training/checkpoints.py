@@ -16,7 +16,6 @@ def keep_checkpoint(
     score: float,
     kept: list[tuple[float, str]],
     limit: int,
-    config: Mapping[str, Any],
     metrics: Mapping[str, Any],
 ) -> list[tuple[float, str]]:
     """Save a checkpoint, keep the best by score and the last, remove the others.
@@ -30,7 +29,6 @@ def keep_checkpoint(
         score: Closed-loop score; of equal ones the later is better.
         kept: Score and name of those kept so far, best first.
         limit: How many of the best to keep.
-        config: See `save_policy`.
         metrics: See `save_policy`.
 
     Returns:
@@ -38,7 +36,7 @@ def keep_checkpoint(
     """
     checkpoints = directory / "checkpoints"
     name = f"step_{step:08d}"
-    save_policy(policy, checkpoints / name, config=config, metrics=metrics)
+    save_policy(policy, checkpoints / name, metrics=metrics)
     others = [entry for entry in kept if entry[1] != name]
     ranked = sorted([(score, name), *others], reverse=True)[:limit]
     _point(directory / "best", checkpoints / ranked[0][1])

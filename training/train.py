@@ -34,13 +34,11 @@ class Run:
 
     Attributes:
         directory: Of the run; holds state.pt, metrics.jsonl and checkpoints/.
-        policy_config: Configuration that the policy was built from, for its checkpoints.
         provenance: What it is trained on, for the checkpoints' metrics.
         wandb: Where else metrics go.
     """
 
     directory: Path
-    policy_config: Mapping[str, Any]
     provenance: Mapping[str, Any]
     wandb: WandbWriter | None = None
 
@@ -246,7 +244,6 @@ def _keep(
         score=line.get("score", 0.0),
         kept=state.checkpoints,
         limit=settings.keep_checkpoints,
-        config=run.policy_config,
         metrics={"training": {"step": state.step, **line, **run.provenance}},
     )
 

@@ -10,7 +10,7 @@ import pytest
 from diffusion_controller.commands.main import main
 from diffusion_controller.data import ArraySpec, ReplayBuffer
 from diffusion_controller.policy import save_policy
-from tests.policy.policies import config, small_policy
+from tests.policy.policies import small_policy
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def demonstrations(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    return save_policy(small_policy(), tmp_path / "policy", config=config(), metrics={})
+    return save_policy(small_policy(), tmp_path / "policy", metrics={})
 
 
 def _refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:

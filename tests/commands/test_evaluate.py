@@ -9,7 +9,6 @@ import pytest
 from diffusion_controller.commands.main import main
 from diffusion_controller.policy import load_policy, save_policy
 from diffusion_controller.runtime import evaluate_policy
-from tests.policy.policies import config as policy_config
 from tests.policy.policies import small_policy
 
 FAST = ("episodes=3", "max_steps=16", "batch_size=4", "num_workers=0", "num_inference_steps=2")
@@ -20,7 +19,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_policy(
         small_policy(),
         tmp_path_factory.mktemp("run") / "checkpoints" / "step_7",
-        config=policy_config(),
         metrics={"training": {"training_episodes": 206, "training_seeds": list(range(206))}},
     )
 

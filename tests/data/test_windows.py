@@ -15,6 +15,7 @@ from diffusion_controller.data import (
     ArrayField,
     ArrayNotFoundError,
     ArraySpec,
+    EpisodeError,
     HorizonError,
     ReplayBuffer,
     StoreFormatError,
@@ -197,3 +198,40 @@ def test_images_are_no_actions(buffer_path: Path, make_episode: Callable[..., An
             obs_horizon=1,
             action_horizon=1,
         )
+
+
+def _mirrored(windows: WindowDataset) -> WindowDataset:
+    names = [*windows.observations, "action"]
+    return windows.with_transformed_copy({name: lambda values: -values for name in names})
+
+
+def test_a_transformed_copy_follows_the_windows() -> None:
+    windows = _small_windows()
+    both = _mirrored(windows)
+    assert len(both) == 2 * len(windows)
+    indices = torch.arange(len(windows))
+    first, second = both.gather(indices), both.gather(indices + len(windows))
+    expected = windows.gather(indices)
+    assert torch.equal(first.action, expected.action)
+    assert torch.equal(second.action, -expected.action)
+    for name, values in expected.observation.items():
+        assert torch.equal(first.observation[name], values)
+        assert torch.equal(second.observation[name], -values)
+
+
+def test_a_copy_without_a_transform_for_every_name_is_refused() -> None:
+    windows = _small_windows()
+    with pytest.raises(EpisodeError, match="no transform for action"):
+        windows.with_transformed_copy(dict.fromkeys(windows.observations, np.negative))
+
+
+def _small_windows() -> WindowDataset:
+    return WindowDataset(
+        observations={"agent": torch.arange(12.0).view(6, 2)},
+        actions=torch.arange(12.0).view(6, 2) + 100,
+        starts=torch.tensor([-1, 0, 1]),
+        first_steps=torch.zeros(3, dtype=torch.int64),
+        last_steps=torch.full((3,), 5),
+        horizon=4,
+        obs_horizon=2,
+    )

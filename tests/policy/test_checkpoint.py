@@ -14,6 +14,7 @@ from diffusion_controller.policy import (
     CheckpointError,
     ForbiddenTargetError,
     build,
+    describe,
     load_policy,
     read_metrics,
     save_policy,
@@ -23,9 +24,7 @@ from tests.policy.policies import config, normalizer, observation, small_policy
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    return save_policy(
-        small_policy(), tmp_path / "policy", config=config(), metrics={"training": {"step": 7}}
-    )
+    return save_policy(small_policy(), tmp_path / "policy", metrics={"training": {"step": 7}})
 
 
 def test_a_loaded_policy_plans_as_the_saved_one(checkpoint: Path) -> None:
@@ -43,7 +42,7 @@ def test_the_sampler_is_chosen_at_load_time(checkpoint: Path) -> None:
 
 def test_half_precision_halves_the_file_and_hardly_moves_the_actions(tmp_path: Path) -> None:
     policy = small_policy()
-    half = save_policy(policy, tmp_path / "half", config=config(), metrics={}, dtype=torch.float16)
+    half = save_policy(policy, tmp_path / "half", metrics={}, dtype=torch.float16)
     stored = load_file(half / "model.safetensors")
     assert {tensor.dtype for tensor in stored.values()} == {torch.float16}
     expected = policy.predict_chunk(observation(), seeds=[1, 2, 3])
@@ -57,14 +56,14 @@ def test_metrics_are_kept(checkpoint: Path) -> None:
 
 def test_saving_again_replaces_the_checkpoint_whole(checkpoint: Path) -> None:
     (checkpoint / "stale").write_text("from before")
-    save_policy(small_policy(seed=1), checkpoint, config=config(), metrics={})
+    save_policy(small_policy(seed=1), checkpoint, metrics={})
     assert not (checkpoint / "stale").exists()
     assert sorted(p.name for p in checkpoint.parent.iterdir()) == ["policy"]
 
 
 def test_a_run_directory_stands_for_its_best_checkpoint(tmp_path: Path) -> None:
     saved = tmp_path / "run" / "checkpoints" / "step_1"
-    save_policy(small_policy(), saved, config=config(), metrics={})
+    save_policy(small_policy(), saved, metrics={})
     (tmp_path / "run" / "best").symlink_to("checkpoints/step_1")
     assert load_policy(tmp_path / "run").horizon == 8
 
@@ -87,7 +86,7 @@ def test_an_incomplete_checkpoint_names_the_missing_file(checkpoint: Path, name:
 def test_a_truncated_file_is_refused(checkpoint: Path, name: str) -> None:
     content = (checkpoint / name).read_bytes()
     (checkpoint / name).write_bytes(content[: len(content) // 2])
-    with pytest.raises(DiffusionControllerError, match=r"damaged|cannot be (built|read)"):
+    with pytest.raises(DiffusionControllerError, match=r"damaged|cannot be (built|read)|not plain YAML"):
         load_policy(checkpoint)
 
 
@@ -163,3 +162,35 @@ def test_only_classes_are_built() -> None:
 def test_a_target_that_does_not_exist_is_named() -> None:
     with pytest.raises(BuildError, match=r"policy.Nothing', which does not exist"):
         build({"_target_": "diffusion_controller.policy.Nothing"})
+
+
+def test_a_described_policy_is_built_again() -> None:
+    described = describe(small_policy(), omit=["normalizer"])
+    assert described["_target_"] == "diffusion_controller.policy.DiffusionPolicy"
+    assert described["noise_scheduler"]["_target_"] == "diffusers.DDPMScheduler"
+    again = build(described, injected={"normalizer": normalizer()})
+    assert describe(again, omit=["normalizer"]) == described
+    again.load_state_dict(small_policy().state_dict())
+    expected = small_policy().predict_chunk(observation(), seeds=[1, 2, 3])
+    assert torch.equal(again.eval().predict_chunk(observation(), seeds=[1, 2, 3]), expected)
+
+
+def test_a_description_is_plain_yaml() -> None:
+    described = describe(small_policy(), omit=["normalizer"])
+    assert yaml.safe_load(yaml.safe_dump(described)) == described
+
+
+def test_the_sampler_chosen_last_is_described() -> None:
+    policy = small_policy()
+    policy.set_sampler("dpm_solver++", 2)
+    described = describe(policy, omit=["normalizer"])
+    assert (described["sampler"], described["num_inference_steps"]) == ("dpm_solver++", 2)
+
+
+def test_an_object_that_forgot_its_arguments_is_refused() -> None:
+    class Forgetful:
+        def __init__(self, *, size: int) -> None:
+            self.double = 2 * size
+
+    with pytest.raises(BuildError, match="Forgetful does not keep its argument 'size'"):
+        describe(Forgetful(size=3))

@@ -9,7 +9,7 @@ import torch
 from diffusion_controller.data import WindowDataset
 from diffusion_controller.policy import DiffusionPolicy
 from diffusion_controller.training import Evaluate, Run, TrainingSettings, WandbWriter, train
-from tests.policy.policies import config, small_policy
+from tests.policy.policies import small_policy
 
 EPISODES, LENGTH = 4, 20
 
@@ -62,7 +62,7 @@ def run_training(
 ) -> DiffusionPolicy:
     """Train in a directory, or go on there; returns the averaged policy."""
     run = Run(
-        directory=directory, policy_config=config(), provenance={"data": "made up"}, wandb=wandb
+        directory=directory, provenance={"data": "made up"}, wandb=wandb
     )
     return train(
         small_policy(),
