@@ -17,12 +17,12 @@ from diffusion_controller.commands.experiment import (
     Demonstrations,
     load_demonstrations,
     make_policy,
-    plain,
 )
 from diffusion_controller.commands.json_file import write_json
 from diffusion_controller.commands.report import Contestant, Report, Training
 from diffusion_controller.commands.report_page import write_report
 from diffusion_controller.commands.train import provenance_of, settings_of
+from diffusion_controller.data import EMBEDDED_DEMONSTRATIONS
 from diffusion_controller.policy import DiffusionPolicy, load_policy, read_metrics
 from diffusion_controller.runtime import (
     LatencyStatistics,
@@ -32,9 +32,7 @@ from diffusion_controller.runtime import (
 )
 from diffusion_controller.training import Run, TrainingSettings, read_metrics_lines, train
 
-PACKAGE = Path(diffusion_controller.__file__).parent
-EMBEDDED_DEMONSTRATIONS = PACKAGE / "data" / "embedded" / "pusht_scripted.zarr.zip"
-SHIPPED_CHECKPOINT = PACKAGE / "checkpoints" / "pusht_keypoints"
+SHIPPED_CHECKPOINT = Path(diffusion_controller.__file__).parent / "checkpoints" / "pusht_keypoints"
 REPORT_NAME = "report.html"
 
 
@@ -98,7 +96,6 @@ def _learn(
         settings,
         Run(
             directory=directory,
-            policy_config=plain(config.policy),
             provenance=provenance_of(config, demonstrations),
         ),
         validation=demonstrations.validation,

@@ -17,7 +17,8 @@ def status_and_line(error: BaseException) -> tuple[int, str]:
     """Exit status of a command that an error ended, and the line to print, which may be empty."""
     text = " ".join(str(error).split())
     if isinstance(error, DiffusionControllerError):
-        return EXIT_MISTAKE, text
+        interrupted = isinstance(error, InterruptedError)
+        return EXIT_INTERRUPTED if interrupted else EXIT_MISTAKE, text
     if isinstance(error, KeyboardInterrupt):
         return EXIT_INTERRUPTED, "interrupted"
     if isinstance(error, BrokenPipeError):

@@ -6,7 +6,7 @@ from types import FrameType
 from diffusion_controller import DiffusionControllerError
 
 
-class TrainingInterruptedError(DiffusionControllerError):
+class TrainingInterruptedError(DiffusionControllerError, InterruptedError):
     """A training was asked to stop, and its state is saved."""
 
 

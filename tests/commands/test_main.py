@@ -85,9 +85,14 @@ class ExampleError(DiffusionControllerError, ValueError):
     pass
 
 
+class StoppedError(DiffusionControllerError, InterruptedError):
+    pass
+
+
 @pytest.mark.parametrize(
     ("error", "status", "line"),
     [
+        (StoppedError("the state is saved"), 130, "the state is saved"),
         (ExampleError("found 3,\nexpected 4"), 2, "found 3, expected 4"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (OSError(errno.ENOSPC, "No space left", "/a/b"), 2, "the disk is full at /a/b; free"),
