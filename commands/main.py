@@ -33,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Worker threads that spin while they wait make a step tens of times slower as soon as anything
     # else wants a core; read when torch loads its OpenMP library.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_MININTERVAL", "30")  # [s]: a log file is not a screen
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         return _dispatch(words)

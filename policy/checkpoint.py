@@ -21,7 +21,7 @@ from typing import Any
 import torch
 import yaml
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from diffusion_controller import DiffusionControllerError
 from diffusion_controller.data import Normalizer
@@ -68,7 +68,8 @@ def save_policy(
         name: tensor.detach().cpu().to(dtype if tensor.is_floating_point() else tensor.dtype)
         for name, tensor in policy.state_dict().items()
     }
-    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, partial / _FILES[0])
+    content = save({name: tensor.contiguous() for name, tensor in weights.items()})
+    (partial / _FILES[0]).write_bytes(content)
     document = {"format": FORMAT, "policy": describe(policy, omit=["normalizer"])}
     (partial / "config.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
     policy.normalization.normalizer.save(partial / "normalizer.json")

@@ -1,6 +1,5 @@
 """The training loop, from windows of demonstrations to checkpoints of a policy."""
 
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -267,14 +266,13 @@ def _open_metrics(run: Run, state: TrainState) -> MetricsWriter:
 def _progress(
     settings: TrainingSettings, state: TrainState, *, visible: bool
 ) -> "Iterator[tqdm[Any]]":
-    """A bar with rate and time left; on a pipe, a line every half minute."""
+    """A bar with rate and time left."""
     with tqdm(
         total=settings.num_steps,
         initial=state.step,
         desc="train",
         unit="step",
         dynamic_ncols=True,
-        mininterval=0.1 if sys.stderr.isatty() else 30.0,
         disable=not visible,
     ) as bar:
         yield bar
