@@ -86,7 +86,8 @@ def test_an_incomplete_checkpoint_names_the_missing_file(checkpoint: Path, name:
 def test_a_truncated_file_is_refused(checkpoint: Path, name: str) -> None:
     content = (checkpoint / name).read_bytes()
     (checkpoint / name).write_bytes(content[: len(content) // 2])
-    with pytest.raises(DiffusionControllerError, match=r"damaged|cannot be (built|read)|not plain YAML"):
+    message = r"damaged|cannot be (built|read)|not plain YAML"
+    with pytest.raises(DiffusionControllerError, match=message):
         load_policy(checkpoint)
 
 

@@ -61,9 +61,7 @@ def run_training(
     **changes: Any,
 ) -> DiffusionPolicy:
     """Train in a directory, or go on there; returns the averaged policy."""
-    run = Run(
-        directory=directory, provenance={"data": "made up"}, wandb=wandb
-    )
+    run = Run(directory=directory, provenance={"data": "made up"}, wandb=wandb)
     return train(
         small_policy(),
         windows(),
