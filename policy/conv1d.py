@@ -4,7 +4,8 @@ The sequences of a diffusion policy are short (16, 8 and 4 steps) and wide (up t
 channels). Laid out as (time, batch, channels), the slab of inputs that one tap of the kernel
 sees is one contiguous matrix. A convolution is then one matrix product per tap,
 accumulated in place, which touches no padding: at length 4 and kernel 5, a padded
-convolution multiplies 20 pairs of steps, this one the 14 that exist.
+convolution multiplies 20 pairs of steps, this one the 14 that exist. Where it applies,
+`minimal_filtering` needs 8.
 
 In a control loop, where one chunk is denoised, the calls cost more than the arithmetic: there
 the taps are one batched product over overlapping views of the padded input.
@@ -17,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .minimal_filtering import ConvolveTiles, fits
 from .shapes import TimeMajor
 
 SMALL_BATCH = 4
@@ -118,7 +120,8 @@ class TimeConv1d(nn.Module):
             x, weight, bias = x.to(precision), weight.to(precision), bias.to(precision)
         if is_small(x):
             return _convolve_small(x, weight, bias)
-        convolved: Tensor = _Convolve.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+        convolve = ConvolveTiles if fits(x, len(weight)) else _Convolve
+        convolved: Tensor = convolve.apply(x, weight, bias)  # type: ignore[no-untyped-call]
         return convolved
 
 
