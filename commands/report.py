@@ -155,6 +155,7 @@ def describe_machine() -> dict[str, Any]:
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
         "torch_threads": torch.get_num_threads(),
+        "load_average": os.getloadavg()[0],
         "system": f"{platform.system()} {platform.machine()}",
     }
 

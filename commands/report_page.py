@@ -2,7 +2,7 @@
 
 import base64
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -15,8 +15,9 @@ from diffusion_controller.runtime.evaluation_result import package_versions
 _TEMPLATE = "report.html"
 _SCALE_WIDTH = 760.0  # of the score's scale in [px]
 _MARGIN = 14.0
-_DOTS_HEIGHT = 120.0
+_DOTS_HEIGHT = 84.0
 _BIN = 0.0125  # scores this close are stacked
+_SUCCESS_COLUMNS = 5  # dots of score 1 stand side by side, right of the scale's end
 
 
 def write_report(report: Report, path: Path, *, training: Chart, latency: Chart) -> Path:
@@ -89,17 +90,17 @@ def _video(contestant: Contestant) -> str:
 
 def _scores(contestants: Iterable[Contestant]) -> str:
     """One dot per start on a scale from 0 to 1, with the mean and its interval below."""
-    row = _DOTS_HEIGHT + 42
     rows = list(contestants)
-    stacks = [Counter(round(s / _BIN) for s in contestant.result.scores) for contestant in rows]
-    spacing = min(7.0, _DOTS_HEIGHT / max(max(stack.values()) for stack in stacks))
+    row = _DOTS_HEIGHT + 42
     height = row * len(rows) + 26
+    spacing = min(7.0, *(_DOTS_HEIGHT / _levels(contestant) for contestant in rows))
+    width = 2 * _MARGIN + _SCALE_WIDTH + _SUCCESS_COLUMNS * spacing
     parts = [
-        f'<svg class="scores" viewBox="0 0 {_SCALE_WIDTH + 2 * _MARGIN:.0f} {height:.0f}" '
+        f'<svg class="scores" viewBox="0 0 {width:.0f} {height:.0f}" '
         'role="img" aria-label="Score of every start">'
     ]
-    for index, (contestant, stack) in enumerate(zip(rows, stacks, strict=True)):
-        parts += _score_row(contestant, stack, spacing, index=index, top=index * row)
+    for index, contestant in enumerate(rows):
+        parts += _score_row(contestant, spacing, index=index, top=index * row)
     for tick in range(0, 11, 2):
         x = _x(tick / 10)
         parts.append(f'<line class="tick" x1="{x}" x2="{x}" y1="0" y2="{row * len(rows)}"/>')
@@ -107,29 +108,43 @@ def _scores(contestants: Iterable[Contestant]) -> str:
     return "".join([*parts, "</svg>"])
 
 
-def _score_row(
-    contestant: Contestant, stacks: Counter[int], spacing: float, *, index: int, top: float
-) -> list[str]:
+def _score_row(contestant: Contestant, spacing: float, *, index: int, top: float) -> list[str]:
     result = contestant.result
-    radius = max(1.0, 0.43 * spacing)
     base = top + _DOTS_HEIGHT + 6
-    color = f"series{index}"
-    parts = [
-        f'<circle class="{color}" cx="{_x(place * _BIN)}" '
-        f'cy="{base - (level + 0.5) * spacing:.1f}" r="{radius:.1f}"/>'
-        for place, count in stacks.items()
-        for level in range(count)
-    ]
+    color, radius = f"series{index}", max(1.0, 0.43 * spacing)
     low, high = result.mean_score_interval
     mean, line = _x(result.mean_score), base + 12
     label = f"{contestant.name}: {result.mean_score:.3f}"
     return [
-        *parts,
+        *(
+            f'<circle class="{color}" cx="{_x(place)}" '
+            f'cy="{base - (level + 0.5) * spacing:.1f}" r="{radius:.1f}"/>'
+            for place, level in _places(result.scores, spacing)
+        ),
         f'<line class="axis" x1="{_x(0)}" x2="{_x(1)}" y1="{base}" y2="{base}"/>',
         f'<line class="interval {color}" x1="{_x(low)}" x2="{_x(high)}" y1="{line}" y2="{line}"/>',
         f'<circle class="mean {color}" cx="{mean}" cy="{line}" r="5.5"/>',
         f'<text x="{_x(0)}" dx="7" y="{top + 16}">{escape(label)}</text>',
     ]
+
+
+def _places(scores: Sequence[float], spacing: float) -> Iterator[tuple[float, int]]:
+    """Place on the scale and level of each dot; those of score 1 fill a block beyond its end."""
+    stacks: Counter[int] = Counter()
+    successes = 0
+    for score in scores:
+        if score >= 1:
+            level, column = divmod(successes, _SUCCESS_COLUMNS)
+            yield 1 + (column + 0.9) * spacing / _SCALE_WIDTH, level
+            successes += 1
+        else:
+            bin_index = int(score / _BIN)
+            yield (bin_index + 0.5) * _BIN, stacks[bin_index]
+            stacks[bin_index] += 1
+
+
+def _levels(contestant: Contestant) -> int:
+    return 1 + max(level for _, level in _places(contestant.result.scores, 0.0))
 
 
 def _x(score: float) -> str:
@@ -181,7 +196,11 @@ def _machine_facts() -> list[tuple[str, str]]:
     versions = ", ".join(f"{name} {version}" for name, version in package_versions().items())
     return [
         ("Processor", f"{machine['processor']}, {machine['cores']} cores available"),
-        ("Threads", f"{machine['torch_threads']} for the policy"),
+        (
+            "Threads",
+            f"{machine['torch_threads']} for the policy; load average of the last minute "
+            f"{machine['load_average']:.1f}",
+        ),
         ("System", machine["system"]),
         ("Versions", versions),
     ]
@@ -205,4 +224,4 @@ def _data_uri(content: bytes, kind: str) -> str:
 
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}\u00a0min {rest}\u00a0s" if minutes else f"{rest}\u00a0s"
+    return f"{minutes}\u00a0min\u00a0{rest}\u00a0s" if minutes else f"{rest}\u00a0s"
