@@ -58,7 +58,7 @@ class ConvolveTiles(torch.autograd.Function):
         x = x.reshape(time, -1)
         inputs = x.new_empty(points, tiles, batch * channels)
         for tile, steps, seen in _tiles(time):
-            torch.mm(input_transform[:, seen], x[steps], out=inputs[:, tile])
+            inputs[:, tile].addmm_(input_transform[:, seen], x[steps], beta=0)
         inputs = inputs.view(points, tiles * batch, channels)
         weights = (weight_transform @ weight.flatten(1)).view(points, *weight.shape[1:])
         products = torch.bmm(inputs, weights.transpose(1, 2))
@@ -66,7 +66,7 @@ class ConvolveTiles(torch.autograd.Function):
         products = products.view(points, tiles, -1)
         y = x.new_empty(tiles, TILE, products.shape[2])
         for tile in range(tiles):
-            torch.mm(output_transform, products[:, tile], out=y[tile])
+            y[tile].addmm_(output_transform, products[:, tile], beta=0)
         ctx.save_for_backward(inputs, weights)
         ctx.shape = time, batch, channels
         return y.view(time, batch, -1)
@@ -81,7 +81,7 @@ class ConvolveTiles(torch.autograd.Function):
         grad_y = grad_outputs[0].reshape(tiles, TILE, -1)
         grad_products = grad_y.new_empty(points, tiles, grad_y.shape[2])
         for tile in range(tiles):
-            torch.mm(output_transform.t(), grad_y[tile], out=grad_products[:, tile])
+            grad_products[:, tile].addmm_(output_transform.t(), grad_y[tile], beta=0)
         grad_products = grad_products.view(points, tiles * batch, -1)
         grad_weights = torch.bmm(grad_products.transpose(1, 2), inputs)
         grad_weight = weight_transform.t() @ grad_weights.flatten(1)
