@@ -36,8 +36,8 @@ echo "== tests on $DEVICE"
 "$PYTHON" -m pytest -m gpu -p no:cacheprovider tests || [[ $? == 5 ]]
 
 echo "== inference on $DEVICE"
-"$PYTHON" benchmarks/bench_inference.py --device "$DEVICE" --calls "$CALLS" \
-  --out "$OUT/inference_$DEVICE.json"
+"$PYTHON" benchmarks/chunk_latency.py checkpoints/pusht_keypoints --device "$DEVICE" \
+  --calls "$CALLS" --out "$OUT/chunk_latency_$DEVICE.json"
 
 echo "== training on $DEVICE"
 if [[ -f $RUN/state.pt ]]; then
