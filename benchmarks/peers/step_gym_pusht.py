@@ -1,6 +1,6 @@
 """Steps gym-pusht on request: reads "OBSERVATION SECONDS" lines, answers with steps per second.
 
-Started by `benchmarks/pusht.py` with the interpreter of gym-pusht's own environment.
+Started by `benchmarks/bench_pusht.py` with the interpreter of gym-pusht's own environment.
 """
 
 import sys

@@ -1,7 +1,7 @@
 """Steps per second of Push-T against gym-pusht, in one process each, alternating in one run.
 
     benchmarks/peers/make_gym_pusht.sh DIRECTORY
-    python benchmarks/pusht.py --peer-python DIRECTORY/bin/python
+    python benchmarks/bench_pusht.py --peer-python DIRECTORY/bin/python
 
 Without `--peer-python`, only our own figures are measured. Writes `benchmarks/results/pusht.json`.
 """
@@ -99,7 +99,7 @@ def main() -> None:
         "benchmark": "Push-T steps per second of processor time, one process, resets included",
         **summarize(samples),
         "samples": samples,
-        "command": f"python benchmarks/pusht.py --rounds {arguments.rounds} "
+        "command": f"python benchmarks/bench_pusht.py --rounds {arguments.rounds} "
         f"--seconds {arguments.seconds:g}" + (" --peer-python PYTHON" if peer else ""),
         "peer": "gym-pusht 0.1.8, pymunk 6" if peer else None,
         "machine": describe_machine(),
