@@ -14,7 +14,12 @@ from tqdm import tqdm
 
 from diffusion_controller.commands.errors import CommandError
 from diffusion_controller.envs import PUSHT_ENV_ID
-from diffusion_controller.policy import DiffusionPolicy, load_policy, read_metrics
+from diffusion_controller.policy import (
+    DiffusionPolicy,
+    load_policy,
+    read_metrics,
+    resolve_checkpoint,
+)
 from diffusion_controller.runtime import (
     EvaluationResult,
     check_seeds,
@@ -35,7 +40,7 @@ def run(config: DictConfig) -> int:
         raise CommandError(f"{directory} holds {RESULT_NAME} already; choose another folder: out=…")
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)
-    checkpoint = find_checkpoint(Path(str(config.policy)))
+    checkpoint = resolve_checkpoint(Path(str(config.policy)))
     policy = load_policy(
         checkpoint,
         sampler=config.sampler,
@@ -61,12 +66,6 @@ def run(config: DictConfig) -> int:
         film = write_rollouts(result.traces, directory / VIDEO_NAME, speed=config.video_speed)
         print(f"video           {film}")
     return 0
-
-
-def find_checkpoint(path: Path) -> Path:
-    """The checkpoint itself, or the best one of a training run."""
-    best = path / "best"
-    return best if best.is_dir() and not (path / "model.safetensors").exists() else path
 
 
 def summary(result: EvaluationResult, *, checkpoint: Path) -> list[str]:

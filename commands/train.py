@@ -15,7 +15,7 @@ from diffusion_controller.commands.experiment import (
     make_policy,
     plain,
 )
-from diffusion_controller.policy import DiffusionPolicy
+from diffusion_controller.policy import DiffusionPolicy, find_device
 from diffusion_controller.runtime import evaluate_policy
 from diffusion_controller.training import Evaluate, Run, TrainingSettings, WandbWriter, train
 
@@ -32,7 +32,7 @@ def run(config: DictConfig) -> int:
         )
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)
-    _check_device(config.device)
+    find_device(config.device)
     demonstrations = load_demonstrations(config)
     policy = make_policy(config, demonstrations)
     is_main = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started
@@ -108,14 +108,6 @@ def _saved_config(directory: Path) -> DictConfig:
     if not isinstance(config, DictConfig):
         raise CommandError(f"{path} is not the configuration of a run")
     return config
-
-
-def _check_device(device: str) -> None:
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).split("\n")[0]
-        raise CommandError(f"device {device!r} is not there ({reason}); use device=cpu") from error
 
 
 def _announce(

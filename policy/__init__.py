@@ -1,7 +1,14 @@
 """Observation to action chunk: encoders, networks, samplers, the policy and its checkpoints."""
 
 from .build import BuildError, ForbiddenTargetError, build, describe
-from .checkpoint import CheckpointError, load_policy, read_metrics, save_policy
+from .checkpoint import (
+    CheckpointError,
+    load_policy,
+    read_metrics,
+    resolve_checkpoint,
+    save_policy,
+)
+from .device import DeviceError, find_device
 from .diffusion_policy import DiffusionPolicy, ObservationError, PolicyConfigError
 from .encoders import ConcatEncoder, Encoder, StateEncoder
 from .noise_schedule import NoiseSchedule, NoiseScheduleError
@@ -14,6 +21,7 @@ __all__ = [
     "CheckpointError",
     "ConcatEncoder",
     "ConditionalUnet1d",
+    "DeviceError",
     "DiffusionPolicy",
     "Encoder",
     "ForbiddenTargetError",
@@ -28,7 +36,9 @@ __all__ = [
     "ddpm_sample",
     "describe",
     "dpm_solver_sample",
+    "find_device",
     "load_policy",
     "read_metrics",
+    "resolve_checkpoint",
     "save_policy",
 ]

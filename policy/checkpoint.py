@@ -27,6 +27,7 @@ from diffusion_controller import DiffusionControllerError
 from diffusion_controller.data import Normalizer
 
 from .build import build, describe
+from .device import find_device
 from .diffusion_policy import DiffusionPolicy
 
 FORMAT = 1
@@ -103,9 +104,10 @@ def load_policy(
     Raises:
         CheckpointError: If it is missing, incomplete, damaged or of another policy.
         ForbiddenTargetError: If its configuration names something that it may not call.
+        DeviceError: If the device is not there.
     """
-    path = _resolve(Path(path))
-    place = _check_device(device)
+    path = resolve_checkpoint(Path(path))
+    place = find_device(device)
     config = _read_config(path)
     try:
         normalizer = Normalizer.load(path / "normalizer.json")
@@ -160,7 +162,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 def read_metrics(path: str | Path) -> dict[str, Any]:
     """What a checkpoint says of its training and its score."""
     try:
-        metrics = json.loads((_resolve(Path(path)) / "metrics.json").read_text())
+        metrics = json.loads((resolve_checkpoint(Path(path)) / "metrics.json").read_text())
     except (OSError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{Path(path) / 'metrics.json'} is not readable: {error}") from error
     if not isinstance(metrics, dict):
@@ -168,8 +170,8 @@ def read_metrics(path: str | Path) -> dict[str, Any]:
     return metrics
 
 
-def _resolve(path: Path) -> Path:
-    """The checkpoint that a path stands for."""
+def resolve_checkpoint(path: Path) -> Path:
+    """The checkpoint that a path stands for: of a training run its best, else itself."""
     return path / "best" if (path / "best" / _FILES[0]).is_file() else path
 
 
@@ -191,15 +193,3 @@ def _load_weights(policy: DiffusionPolicy, weights: dict[str, torch.Tensor], pat
             f"{path}: model.safetensors has {surplus[0]}, which config.yaml lacks"
         )
     policy.load_state_dict({name: weights[name].float() for name in expected})
-
-
-def _check_device(device: str | torch.device) -> torch.device:
-    try:
-        place = torch.device(device)
-        torch.empty(0, device=place)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).split("\n")[0]
-        raise CheckpointError(
-            f"device {str(device)!r} is not there ({reason}); use device=cpu"
-        ) from error
-    return place

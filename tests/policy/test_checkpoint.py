@@ -12,6 +12,7 @@ from diffusion_controller import DiffusionControllerError
 from diffusion_controller.policy import (
     BuildError,
     CheckpointError,
+    DeviceError,
     ForbiddenTargetError,
     build,
     describe,
@@ -139,7 +140,7 @@ def test_another_format_is_refused(checkpoint: Path) -> None:
 
 
 def test_a_device_that_is_not_there_is_named(checkpoint: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"device 'mps:7' is not there .* use device=cpu"):
+    with pytest.raises(DeviceError, match=r"device 'mps:7' is not there .* use device=cpu"):
         load_policy(checkpoint, device="mps:7")
 
 
