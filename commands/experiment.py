@@ -128,7 +128,7 @@ def fit_normalizer(normalization: DictConfig, windows: WindowDataset) -> Normali
     ranges = {}
     for name, entry in normalization.items():
         if entry.range is not None:
-            # One range for all pixels and channels of an image.
+            # One map for all pixels and colours of an image.
             shape = arrays[str(name)].shape[1:] if str(name) in arrays else ()
             low, high = entry.range
             ranges[str(name)] = (np.full(shape, low), np.full(shape, high))
