@@ -15,7 +15,12 @@ from diffusion_controller.commands.experiment import (
     make_policy,
     plain,
 )
-from diffusion_controller.policy import DiffusionPolicy, find_device
+from diffusion_controller.policy import (
+    DiffusionPolicy,
+    ImageEncoder,
+    find_device,
+    load_resnet18_weights,
+)
 from diffusion_controller.runtime import evaluate_policy
 from diffusion_controller.training import Evaluate, Run, TrainingSettings, WandbWriter, train
 
@@ -35,6 +40,9 @@ def run(config: DictConfig) -> int:
     find_device(config.device)
     demonstrations = load_demonstrations(config)
     policy = make_policy(config, demonstrations)
+    weights = config.get("encoder_weights")  # runs from before do not have it
+    if weights is not None and not (directory / "state.pt").exists():
+        load_resnet18_weights(policy, weights)
     is_main = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started
     if is_main:
         directory.mkdir(parents=True, exist_ok=True)
@@ -122,3 +130,6 @@ def _announce(
         f"writing to {directory}",
         file=sys.stderr,
     )
+    for encoder in policy.modules():
+        for line in encoder.cut_off() if isinstance(encoder, ImageEncoder) else ():
+            print(f"warning: {line}; if it matters, set crop=null and padding", file=sys.stderr)
