@@ -66,7 +66,7 @@ class ResNet18(nn.Module):
             )
             before = after
         self.channels = before
-        self.to(memory_format=torch.channels_last)  # as the pictures are
+        self._lay_channels_last()
 
     def forward(self, pictures: Pictures) -> FeatureMap:
         """Encode. Height and width become a 32nd part, rounded up."""
@@ -77,6 +77,12 @@ class ResNet18(nn.Module):
             x = stage(x)
         features: Tensor = x
         return features
+
+    def _lay_channels_last(self) -> None:
+        """Lay the weights out as the pictures are, which saves reordering them at every call."""
+        for weight in self.parameters():
+            if weight.ndim == 4:
+                weight.data = weight.data.contiguous(memory_format=torch.channels_last)
 
 
 class ResidualBlock2d(nn.Module):

@@ -49,16 +49,16 @@ def _train(directory: Path, *, evaluate: Any = scored, **changes: Any) -> Diffus
     )
 
 
-class _Interrupted(Exception):
+class _InterruptedError(Exception):
     pass
 
 
 def _interrupt(_: DiffusionPolicy) -> dict[str, float]:
-    raise _Interrupted
+    raise _InterruptedError
 
 
 def test_a_training_with_augmentation_resumes_bit_identical(tmp_path: Path) -> None:
-    with pytest.raises(_Interrupted):
+    with pytest.raises(_InterruptedError):
         _train(tmp_path / "resumed", evaluate=_interrupt)
     resumed = _train(tmp_path / "resumed").state_dict()
     whole = _train(tmp_path / "whole").state_dict()
