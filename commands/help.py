@@ -138,7 +138,7 @@ def _texts(folder: Traversable, name: str) -> list[str]:
     if not entry.is_file():
         return []
     text = entry.read_text(encoding="utf-8")
-    defaults = OmegaConf.to_container(OmegaConf.create(text)).get("defaults", [])
+    defaults = OmegaConf.select(OmegaConf.create(text), "defaults", default=[])
     bases = [base for base in defaults if isinstance(base, str) and base != "_self_"]
     return [*(part for base in bases for part in _texts(folder, base)), text]
 

@@ -15,12 +15,7 @@ from diffusion_controller.commands.experiment import (
     make_policy,
     plain,
 )
-from diffusion_controller.policy import (
-    DiffusionPolicy,
-    ImageEncoder,
-    find_device,
-    load_resnet18_weights,
-)
+from diffusion_controller.policy import DiffusionPolicy, ImageEncoder, find_device
 from diffusion_controller.runtime import evaluate_policy
 from diffusion_controller.training import Evaluate, Run, TrainingSettings, WandbWriter, train
 
@@ -39,10 +34,9 @@ def run(config: DictConfig) -> int:
         torch.set_num_threads(config.num_threads)
     find_device(config.device)
     demonstrations = load_demonstrations(config)
-    policy = make_policy(config, demonstrations)
-    weights = config.get("encoder_weights")  # runs from before do not have it
-    if weights is not None and not (directory / "state.pt").exists():
-        load_resnet18_weights(policy, weights)
+    is_begun = (directory / "state.pt").exists()  # then it has weights of its own
+    weights = None if is_begun else config.get("encoder_weights")
+    policy = make_policy(config, demonstrations, encoder_weights=weights)
     is_main = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started
     if is_main:
         directory.mkdir(parents=True, exist_ok=True)

@@ -94,14 +94,16 @@ class ColorJitter:
         Returns:
             New pictures, clipped to [−1, 1].
         """
-        ranges = draws.new_tensor((self.brightness, self.contrast, self.saturation))
-        brightness, contrast, saturation = (1 + (2 * draws - 1) * ranges).unbind(1)
-        luma = pictures.new_tensor(_LUMA)
-        to_grey = luma[:, None].expand(3, 3)
+        brightness, contrast, saturation = (
+            1 + (2 * draws[:, column] - 1) * extent
+            for column, extent in enumerate((self.brightness, self.contrast, self.saturation))
+        )
+        # of scalars and made on the device: a copy from the host could not be captured in a graph
+        to_grey = torch.stack([draws.new_full((3,), share) for share in _LUMA])
         to_itself = torch.eye(3, device=pictures.device)
         matrix = torch.lerp(to_grey, to_itself, saturation[:, None, None])
         gain = brightness * contrast
-        mean = pictures.mean(dim=(1, 2, 3)) @ luma
+        mean = (pictures.mean(dim=(1, 2, 3)) @ to_grey)[:, 0]
         offset = gain + brightness * (1 - contrast) * (mean + 1) - 1  # black is −1, not 0
         changed = torch.baddbmm(
             offset[:, None, None], pictures.flatten(1, 3), gain[:, None, None] * matrix

@@ -145,6 +145,13 @@ class ImageEncoder(nn.Module):
                 f"is_shared with pictures of {list(map(list, self.images.values()))}; one network "
                 "for all cameras needs the same size and channels, after cropping"
             )
+        if self.color_jitter is not None and any(shape[2] != 3 for shape in self.images.values()):
+            raise EncoderError("color_jitter needs RGB, pictures of 3 channels; leave it out")
+        if not isinstance(self.color_jitter, ColorJitter | None):
+            raise EncoderError(
+                f"color_jitter is {self.color_jitter!r}; expected null or "
+                "{_target_: diffusion_controller.policy.ColorJitter, brightness: 0.1}"
+            )
         if self.num_keypoints < 1 or self.padding < 0:
             raise EncoderError(
                 f"num_keypoints is {self.num_keypoints} and padding {self.padding}; expected at "

@@ -137,6 +137,11 @@ def test_joined_encoders_are_each_given_their_draws() -> None:
         ({"width": 12}, "width is 12; it must be a multiple of 8"),
         ({"num_keypoints": 0}, "num_keypoints is 0"),
         ({"padding": -1}, "padding -1"),
+        ({"color_jitter": 0.1}, "color_jitter is 0.1; expected null or"),
+        (
+            {"images": {"depth": [SIDE, SIDE, 1]}, "color_jitter": ColorJitter()},
+            "color_jitter needs RGB, pictures of 3 channels",
+        ),
         (
             {"images": {"front": [48, 48, 3], "depth": [48, 48, 1]}, "is_shared": True},
             "one network for all cameras needs the same size and channels",
