@@ -15,6 +15,7 @@ from tqdm import tqdm
 from diffusion_controller.data import WindowDataset
 from diffusion_controller.policy import DiffusionPolicy
 
+from .batches import BatchReader
 from .checkpoints import keep_checkpoint
 from .data_order import DataOrder, draw_augmentation, draw_training_noise
 from .ema import ExponentialMovingAverage
@@ -92,9 +93,15 @@ def train(
     metrics = _open_metrics(run, state) if is_main else None
 
     saved_at = time.monotonic()
-    with StopRequest() as stop, _progress(settings, state, visible=is_main) as progress:
+    with (
+        StopRequest() as stop,
+        _progress(settings, state, visible=is_main) as progress,
+        BatchReader(
+            windows, lambda step: order.indices(step)[share], num_steps=settings.num_steps
+        ) as batches,
+    ):
         for step in range(state.step, settings.num_steps):
-            batch = windows.gather(order.indices(step)[share].to(policy.device))
+            batch = batches.batch(step)
             noise, timestep, augmentation = _draw(settings, step, policy)
             with precision:
                 loss = loss_of(
