@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
@@ -116,15 +116,28 @@ def _all_comments(
     comments: dict[str, str] = {}
     for group, name in choices.items():
         path, _, package = group.partition("@")
-        entry = root.joinpath(*path.split("/"), f"{name}.yaml")
-        if entry.is_file():
-            text = entry.read_text(encoding="utf-8")
+        for text in _texts(root.joinpath(*path.split("/")), name):
             package = "" if "@package _global_" in text else package or path.replace("/", ".")
             prefix = "" if package in ("", "_global_") else f"{package}."
             found = comments_of_keys(text)
             comments.update({prefix + key: comment for key, comment in found.items()})
     own = root.joinpath(f"{command.name}.yaml").read_text(encoding="utf-8")
     return comments | comments_of_keys(own)
+
+
+def _texts(folder: Traversable, name: str) -> Iterator[str]:
+    """A file of a group, after the files of that group which it is composed from."""
+    from omegaconf import DictConfig, OmegaConf
+
+    entry = folder.joinpath(f"{name}.yaml")
+    if not entry.is_file():
+        return
+    text = entry.read_text(encoding="utf-8")
+    config = OmegaConf.create(text)
+    for base in config.get("defaults", ()) if isinstance(config, DictConfig) else ():
+        if isinstance(base, str) and base != "_self_":
+            yield from _texts(folder, base)
+    yield text
 
 
 def comments_of_keys(text: str) -> dict[str, str]:

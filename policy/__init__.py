@@ -12,7 +12,14 @@ from .device import DeviceError, find_device
 from .diffusion_policy import DiffusionPolicy, ObservationError, PolicyConfigError
 from .encoders import ConcatEncoder, Encoder, StateEncoder
 from .noise_schedule import NoiseSchedule, NoiseScheduleError
-from .samplers import SAMPLERS, ddim_sample, ddpm_sample, dpm_solver_sample
+from .samplers import (
+    SAMPLERS,
+    ddim_sample,
+    ddpm_sample,
+    dpm_solver_sample,
+    euler_sample,
+    samplers_for,
+)
 from .unet1d import ConditionalUnet1d, NetworkShapeError
 
 __all__ = [
@@ -36,9 +43,11 @@ __all__ = [
     "ddpm_sample",
     "describe",
     "dpm_solver_sample",
+    "euler_sample",
     "find_device",
     "load_policy",
     "read_metrics",
     "resolve_checkpoint",
+    "samplers_for",
     "save_policy",
 ]

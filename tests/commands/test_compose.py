@@ -33,7 +33,8 @@ warm: false
 """,
     "oven/gas.yaml": "flame: 3  # of nine\n",
     "oven/wood.yaml": "flame: 9\n",
-    "recipe/bread.yaml": "# @package _global_\nsteps: 7  # fewer\n",
+    "recipe/bread.yaml": "# @package _global_\nsteps: 7  # fewer\nsalt: 2  # in [g]\n",
+    "recipe/rye.yaml": "# @package _global_\ndefaults: [bread, _self_]\nsteps: 8\n",
 }
 
 Compose = Callable[..., DictConfig]
@@ -158,6 +159,13 @@ def test_help_shows_each_key_with_its_value_and_comment(module: str) -> None:
     assert "oven=gas one of gas, wood" in shown
     assert "warm=false" in shown
     assert max(map(len, lines)) <= 100
+
+
+def test_help_shows_the_comments_of_what_a_choice_is_composed_from(module: str) -> None:
+    lines = command_help(COMMAND, ["recipe=rye"], config_module=module).splitlines()
+    shown = [" ".join(line.split()) for line in lines]
+    assert "steps=8 how long it takes" in shown
+    assert "salt=2 in [g]" in shown
 
 
 def test_a_comment_belongs_to_the_key_on_its_line_or_below_it() -> None:
