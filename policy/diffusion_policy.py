@@ -128,13 +128,13 @@ class DiffusionPolicy(nn.Module):
         """Choose how chunks are denoised.
 
         Raises:
-            PolicyConfigError: If there is no such sampler.
+            PolicyConfigError: If there is no such sampler for the policy's noise schedule.
             NoiseScheduleError: If the schedule does not have that many timesteps.
         """
         if sampler not in samplers_for(self.schedule):
             raise PolicyConfigError(
-                f"sampler is {sampler!r}; a {self.schedule.process} schedule is sampled with "
-                f"{' or '.join(samplers_for(self.schedule))}"
+                f"sampler is {sampler!r}; for a {self.schedule.process} schedule expected one of "
+                f"{', '.join(samplers_for(self.schedule))}"
             )
         self.timesteps = SAMPLERS[sampler].timesteps(len(self.schedule), num_inference_steps)
         self.sampler, self.num_inference_steps = sampler, num_inference_steps

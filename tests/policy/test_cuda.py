@@ -1,6 +1,7 @@
 """The policy on a GPU does what it does on the CPU. Run with `pytest -m gpu`."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from diffusion_controller.data import WindowBatch
 from diffusion_controller.policy import SAMPLERS, DiffusionPolicy, load_policy, save_policy
 from diffusion_controller.training import Run, train
 from tests.policy.image_policies import image_batch, image_observation, image_policy
-from tests.policy.policies import observation, small_policy
+from tests.policy.policies import observation, sampled_by, small_policy
 from tests.training.trainings import settings, windows
 
 pytestmark = [
@@ -24,13 +25,13 @@ def _full_precision() -> None:
     torch.backends.cudnn.allow_tf32 = False
 
 
-def _on_gpu() -> DiffusionPolicy:
-    return small_policy().to("cuda")
+def _on_gpu(changes: dict[str, Any] | None = None) -> DiffusionPolicy:
+    return small_policy(changes).to("cuda")
 
 
 @pytest.mark.parametrize("sampler", sorted(SAMPLERS))
 def test_a_chunk_is_the_same_as_on_the_cpu(sampler: str) -> None:
-    expected, found = small_policy(), _on_gpu()
+    expected, found = small_policy(sampled_by(sampler)), _on_gpu(sampled_by(sampler))
     expected.set_sampler(sampler, 10)
     found.set_sampler(sampler, 10)
     chunk = found.predict_chunk(observation(), seeds=[1, 2, 3])
