@@ -1,0 +1,389 @@
+"""Whether a policy keeps a control rate: settings, their latencies, and the verdict on them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffusion_controller import DiffusionControllerError
+
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
+"""The quantiles that are told, by their names."""
+
+JUDGED_QUANTILE = "p99"
+"""The quantile that a verdict goes by."""
+
+InTime = Literal["synchronous", "slack", "never"]
+"""`synchronous`: within a control period. `slack`: before the actions of a chunk run out, which
+does for planning beside execution."""
+
+
+class TimingError(DiffusionControllerError, ValueError):
+    """A timing that cannot be made as it was asked for."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a policy is run.
+
+    Attributes:
+        sampler: Name of the sampler.
+        num_inference_steps: Denoising steps per chunk.
+        engine: Name of the inference engine.
+        precision: Of the network's arithmetic.
+        num_threads: CPU threads of the policy.
+        wait_policy: Of the threads that wait for work: `passive` ones sleep, `active` ones spin,
+            and `default` leaves it to the library, whose threads spin for a while.
+    """
+
+    sampler: str
+    num_inference_steps: int
+    engine: str
+    precision: str
+    num_threads: int
+    wait_policy: str
+
+    @property
+    def name(self) -> str:
+        """The setting without its threads, for tables and plots."""
+        return f"{self.engine} {self.precision}, {self.sampler} {self.num_inference_steps}"
+
+    @property
+    def threads(self) -> str:
+        """Its threads, for tables; one thread waits for nobody."""
+        if self.num_threads == 1:
+            return "1 thread"
+        return f"{self.num_threads} threads, {self.wait_policy}"
+
+    @property
+    def scored_as(self) -> tuple[str, int, str]:
+        """What the closed-loop score depends on: engines compute the same chunk."""
+        return self.sampler, self.num_inference_steps, self.precision
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """How long chunks took.
+
+    Attributes:
+        durations: From observation to chunk, both on the host, in [s]. At least one.
+    """
+
+    durations: tuple[float, ...]
+
+    @cached_property
+    def _sorted(self) -> NDArray[np.float64]:
+        return np.sort(np.asarray(self.durations, dtype=np.float64))
+
+    @property
+    def calls(self) -> int:
+        """How many chunks there were."""
+        return len(self.durations)
+
+    @property
+    def max(self) -> float:
+        """The longest, in [s]."""
+        return float(self._sorted[-1])
+
+    def quantile(self, name: str) -> float | None:
+        """One of `QUANTILES` in [s]; None if so few calls do not reach it: p99 takes 100."""
+        level = QUANTILES[name]
+        if self.calls < calls_for(level):
+            return None
+        return float(np.quantile(self._sorted, level))
+
+    @property
+    def judged(self) -> float:
+        """What a verdict goes by, in [s]: p99, or the maximum where there are too few calls."""
+        found = self.quantile(JUDGED_QUANTILE)
+        return self.max if found is None else found
+
+    @property
+    def judged_by(self) -> str:
+        """What `judged` is: `p99` or `max`."""
+        return "max" if self.quantile(JUDGED_QUANTILE) is None else JUDGED_QUANTILE
+
+    def later_than(self, limit: float) -> int:
+        """How many took longer than a limit in [s]."""
+        return int(self.calls - np.searchsorted(self._sorted, limit, side="right"))
+
+    def histogram(self, bins: int = 60) -> tuple[list[float], list[int]]:
+        """Edges in [s], evenly spaced on a logarithmic scale, and calls between them."""
+        low, high = float(self._sorted[0]), self.max
+        edges = np.geomspace(low, max(high, low * (1 + 1e-9)), bins + 1)
+        edges[0], edges[-1] = min(edges[0], low), max(edges[-1], high)
+        counts, _ = np.histogram(self._sorted, edges)
+        return edges.tolist(), counts.tolist()
+
+    def to_json(self, limits: Mapping[str, float]) -> dict[str, Any]:
+        """Summary in [s], with the calls that were later than each limit."""
+        edges, counts = self.histogram()
+        return {
+            "calls": self.calls,
+            "mean": float(self._sorted.mean()),
+            **{name: self.quantile(name) for name in QUANTILES},
+            "max": self.max,
+            "missed": {name: self.later_than(limit) for name, limit in limits.items()},
+            "histogram": {"edges": edges, "counts": counts},
+        }
+
+
+def calls_for(level: float) -> int:
+    """How many calls a quantile takes, so that one of them is expected to lie beyond it."""
+    return math.ceil(round(1 / (1 - level), 6))
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """What a policy has to keep.
+
+    Attributes:
+        control_hz: Rate of the control loop in [Hz].
+        action_horizon: Actions of a chunk that are executed.
+        margin: Part of the time that has to be left, in [0, 1).
+    """
+
+    control_hz: float
+    action_horizon: int
+    margin: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Check.
+
+        Raises:
+            TimingError: If no loop could run at that rate, or no time would be left.
+        """
+        if not 0 < self.control_hz < math.inf:
+            raise TimingError(
+                f"control_hz is {self.control_hz:g}; expected a positive, finite rate in Hz, "
+                "such as control_hz=10"
+            )
+        if not 0 <= self.margin < 1:
+            raise TimingError(
+                f"margin is {self.margin:g}; expected a part of the control period in [0, 1), "
+                "such as margin=0.2"
+            )
+
+    @property
+    def period(self) -> float:
+        """Control period in [s]: what a chunk may take when the loop waits for it."""
+        return 1 / self.control_hz
+
+    @property
+    def chunk_period(self) -> float:
+        """How long the actions of a chunk last, in [s]: what the next chunk may take."""
+        return self.action_horizon / self.control_hz
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The deadlines in [s]."""
+        return {"synchronous": self.period, "slack": self.chunk_period}
+
+    def in_time(self, latency: float) -> InTime:
+        """Which deadline a latency in [s] keeps, with the margin."""
+        if latency <= (1 - self.margin) * self.period:
+            return "synchronous"
+        return "slack" if latency <= (1 - self.margin) * self.chunk_period else "never"
+
+    def explain(self, latency: float, *, by: str = JUDGED_QUANTILE) -> str:
+        """The verdict on a latency in [s] as one sentence.
+
+        Args:
+            latency: What is judged.
+            by: What it is of all latencies: `p99` or `max`.
+        """
+        found, period, chunk_period = (
+            f"{1e3 * seconds:.3g} ms" for seconds in (latency, self.period, self.chunk_period)
+        )
+        rate, kept = f"{self.control_hz:g} Hz", self.in_time(latency)
+        left = f" with {100 * self.margin:.0f} % of it left" if self.margin else ""
+        if kept == "synchronous":
+            return (
+                f"In time for {rate}: a chunk is there within {found} ({by}), and a control "
+                f"period is {period}."
+            )
+        if kept == "slack":
+            return (
+                f"In time for {rate} only when planning goes on beside execution: a chunk takes "
+                f"up to {found} ({by}), too long for a control period of {period}{left}, but the "
+                f"actions of the chunk before last {chunk_period}."
+            )
+        return (
+            f"Too slow for {rate} here: a chunk takes up to {found} ({by}), too long even for the "
+            f"{chunk_period} that the actions of the chunk before last{left}. Use fewer denoising "
+            "steps, a faster engine or a smaller network."
+        )
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Where the time of a chunk goes: medians in [s].
+
+    Attributes:
+        copy_in: Observation from the host's arrays to tensors on the device, checked.
+        encode: Observation to the network's condition, once per chunk.
+        denoising_step: One pass of the network.
+        copy_out: Chunk to the host's arrays, checked.
+        whole: Observation to chunk.
+        num_inference_steps: Passes of the network per chunk.
+    """
+
+    copy_in: float
+    encode: float
+    denoising_step: float
+    copy_out: float
+    whole: float
+    num_inference_steps: int
+
+    @property
+    def denoising(self) -> float:
+        """All passes of the network, in [s]."""
+        return self.num_inference_steps * self.denoising_step
+
+    @property
+    def rest(self) -> float:
+        """What is left over, in [s]: drawing noise, the sampler's arithmetic, denormalizing.
+
+        Below zero where the engine runs the whole chunk faster than its parts one by one.
+        """
+        return self.whole - self.copy_in - self.encode - self.denoising - self.copy_out
+
+
+@dataclass(frozen=True)
+class ColdStart:
+    """From a fresh process to the first chunk, in [s].
+
+    Attributes:
+        imports: Starting Python and importing.
+        load: Loading the policy.
+        first_chunk: Planning for the first time, which compiles what is compiled.
+        warm_up: Duration of each call after that, before the measured ones.
+    """
+
+    imports: float
+    load: float
+    first_chunk: float
+    warm_up: tuple[float, ...]
+
+    @property
+    def total(self) -> float:
+        """Until the first chunk is there, in [s]."""
+        return self.imports + self.load + self.first_chunk
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a setting was found to do.
+
+    Attributes:
+        setting: Which.
+        alone: Latencies with the machine left alone.
+        busy: Latencies with the other cores busy; None if not measured.
+        cold_start: Of its process.
+        parts: Where the time goes; None if not measured.
+        peak_memory: Of its process, in [byte].
+        peak_device_memory: That was allocated on the GPU, in [byte]; None on the CPU.
+        device_alone: Times between two events on the GPU around each chunk of `alone`; None on
+            the CPU.
+    """
+
+    setting: Setting
+    alone: Latencies
+    busy: Latencies | None
+    cold_start: ColdStart
+    parts: Parts | None
+    peak_memory: int
+    peak_device_memory: int | None = None
+    device_alone: Latencies | None = None
+
+    @property
+    def _worse(self) -> Latencies:
+        return max(filter(None, (self.alone, self.busy)), key=lambda latencies: latencies.judged)
+
+    @property
+    def judged(self) -> float:
+        """What a verdict goes by, in [s]: the worse of alone and busy."""
+        return self._worse.judged
+
+    @property
+    def judged_by(self) -> str:
+        """What `judged` is of its latencies: `p99`, or `max` where there are too few calls."""
+        return self._worse.judged_by
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a policy does in closed loop with some sampler.
+
+    Attributes:
+        mean: Mean score.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        starts: How many starts it is the mean of.
+    """
+
+    mean: float
+    low: float
+    high: float
+    starts: int
+
+
+Scores = Mapping[tuple[str, int, str], Score]
+"""Scores by sampler, denoising steps and precision."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A setting beside what it has to keep.
+
+    Attributes:
+        measurement: Of the setting.
+        in_time: Which deadline it keeps.
+        score: In closed loop; None if not known.
+    """
+
+    measurement: Measurement
+    in_time: InTime
+    score: Score | None
+
+
+def judge(
+    measurements: Sequence[Measurement], requirement: Requirement, scores: Scores
+) -> list[Judgement]:
+    """Judge settings, the one to use first.
+
+    Those that keep the control period come before those that only keep the chunk's, and these
+    before the others; within each, a known score before an unknown one, a higher before a lower,
+    and the faster of equal ones first.
+    """
+    judged = [
+        Judgement(one, requirement.in_time(one.judged), scores.get(one.setting.scored_as))
+        for one in measurements
+    ]
+    order = {"synchronous": 0, "slack": 1, "never": 2}
+
+    def place(one: Judgement) -> tuple[int, float, float]:
+        score = math.inf if one.score is None else -one.score.mean
+        return order[one.in_time], score, one.measurement.judged
+
+    return sorted(judged, key=place)
+
+
+def best_threads(measurements: Sequence[Measurement]) -> Setting:
+    """The setting to go on with of several that differ in their threads only.
+
+    By the worse of alone and busy at p90, which takes few calls; of settings within a tenth of
+    the best the one with the fewest threads, which leaves cores to the rest of the robot.
+    """
+
+    def reached(one: Measurement) -> float:
+        found = [one.alone, one.busy or one.alone]
+        return max(latencies.quantile("p90") or latencies.max for latencies in found)
+
+    best = min(map(reached, measurements))
+    close = [one for one in measurements if reached(one) <= 1.1 * best]
+    return min(close, key=lambda one: (one.setting.num_threads, reached(one))).setting
