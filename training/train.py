@@ -16,7 +16,7 @@ from diffusion_controller.data import WindowDataset
 from diffusion_controller.policy import DiffusionPolicy
 
 from .checkpoints import keep_checkpoint
-from .data_order import DataOrder, draw_training_noise
+from .data_order import DataOrder, draw_augmentation, draw_training_noise
 from .ema import ExponentialMovingAverage
 from .interruption import StopRequest, TrainingInterruptedError
 from .metrics import MetricsWriter, WandbWriter
@@ -95,9 +95,14 @@ def train(
     with StopRequest() as stop, _progress(settings, state, visible=is_main) as progress:
         for step in range(state.step, settings.num_steps):
             batch = windows.gather(order.indices(step)[share].to(policy.device))
-            noise, timestep = _draw(settings, step, policy)
+            noise, timestep, augmentation = _draw(settings, step, policy)
             with precision:
-                loss = loss_of(batch, noise=noise[share], timestep=timestep[share])
+                loss = loss_of(
+                    batch,
+                    noise=noise[share],
+                    timestep=timestep[share],
+                    augmentation=augmentation[share],
+                )
             accelerator.backward(loss)
             _update(state, settings)
             state.loss_sum += loss.detach()
@@ -187,11 +192,16 @@ def _share_of_batch(settings: TrainingSettings, accelerator: Accelerator) -> sli
     return slice(accelerator.process_index * size, (accelerator.process_index + 1) * size)
 
 
-def _draw(settings: TrainingSettings, step: int, policy: DiffusionPolicy) -> tuple[Tensor, Tensor]:
-    """Noise and timesteps of the whole batch, on the policy's device."""
+def _draw(
+    settings: TrainingSettings, step: int, policy: DiffusionPolicy
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Noise, timesteps and augmentation of the whole batch, on the policy's device."""
     shape = (settings.batch_size, policy.horizon, policy.action_dim)
     noise, timestep = draw_training_noise(settings.seed, step, shape, len(policy.schedule))
-    return noise.to(policy.device), timestep.to(policy.device)
+    numbers = (settings.batch_size, policy.augmentation_dim)
+    augmentation = draw_augmentation(settings.seed, step, numbers)
+    device = policy.device
+    return noise.to(device), timestep.to(device), augmentation.to(device)
 
 
 def _update(state: TrainState, settings: TrainingSettings) -> None:
