@@ -23,7 +23,6 @@ from diffusion_controller.commands.json_file import write_json
 from diffusion_controller.commands.report import Contestant, Report, Training
 from diffusion_controller.commands.report_page import write_report
 from diffusion_controller.commands.timing_chart import Row, draw_timing
-from diffusion_controller.commands.timing_table import WORDS
 from diffusion_controller.commands.train import provenance_of, settings_of
 from diffusion_controller.data import EMBEDDED_DEMONSTRATIONS
 from diffusion_controller.policy import DiffusionPolicy, load_policy, read_metrics
@@ -72,7 +71,7 @@ def run(config: DictConfig) -> int:
         out / REPORT_NAME,
         training=draw_training(training.lines, out / "training.png"),
         latency=draw_timing(
-            [Row(one.name, _in_time(one), one.alone, one.busy) for one in contestants],
+            [Row(one.name, one.alone, one.busy) for one in contestants],
             contestants[0].requirement,
             out / "latency.png",
         ),
@@ -166,12 +165,6 @@ def _time(
     with busy_cores(other_cores()):
         busy = stopwatch.measure(calls=calls, rest=Effort.rest)
     return Latencies(tuple(alone)), Latencies(tuple(busy))
-
-
-def _in_time(contestant: Contestant) -> str:
-    """The verdict in a word or two."""
-    judged = max(contestant.alone.judged, contestant.busy.judged)
-    return WORDS[contestant.requirement.in_time(judged)]
 
 
 def _check(config: DictConfig, out: Path) -> None:

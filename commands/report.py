@@ -14,6 +14,7 @@ from diffusion_controller.runtime import (
     Latencies,
     LatencyStatistics,
     Requirement,
+    worse_of,
 )
 from diffusion_controller.runtime.evaluation_result import package_versions
 
@@ -83,7 +84,7 @@ class Contestant:
     @property
     def verdict(self) -> str:
         """Whether it plans in time for the control rate, as one sentence."""
-        worse = max((self.alone, self.busy), key=lambda latencies: latencies.judged)
+        worse = worse_of(self.alone, self.busy)
         return self.requirement.explain(worse.judged, by=worse.judged_by)
 
 

@@ -17,11 +17,10 @@ from diffusion_controller.commands.timing_settings import (
     requirement_of,
     sweep_of,
 )
-from diffusion_controller.commands.timing_table import WORDS, heading, tables
+from diffusion_controller.commands.timing_table import heading, tables
 from diffusion_controller.policy import find_device, load_policy, resolve_checkpoint
 from diffusion_controller.runtime import (
     Effort,
-    Judgement,
     Measurement,
     Setting,
     Sweep,
@@ -72,7 +71,15 @@ def run(config: DictConfig) -> int:
         machine=machine,
     )
     write_json(out / RESULT_NAME, report.to_json())
-    draw_timing([_row(one) for one in report.judgements], requirement, out / CHART_NAME)
+    measured = [judgement.measurement for judgement in report.judgements]
+    draw_timing(
+        [
+            Row(f"{one.setting.name}\n{one.setting.threads}", one.alone, one.busy)
+            for one in measured
+        ],
+        requirement,
+        out / CHART_NAME,
+    )
     print(f"\nresult   {out / RESULT_NAME}\nplot     {out / CHART_NAME}")
     print("\n".join(tables(report)))
     return 0 if report.recommended else 1
@@ -88,7 +95,5 @@ def _sweep(checkpoint: Path, sweep: Sweep, effort: Effort, *, device: str) -> Sw
     return run_sweep(sweep, effort, measure)
 
 
-def _row(judgement: Judgement) -> Row:
-    one = judgement.measurement
-    name = f"{one.setting.name}\n{one.setting.threads}"
-    return Row(name, WORDS[judgement.in_time], one.alone, one.busy)
+def _row(one: Measurement) -> Row:
+    return Row(f"{one.setting.name}\n{one.setting.threads}", one.alone, one.busy)

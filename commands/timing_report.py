@@ -6,6 +6,7 @@ from typing import Any
 
 from diffusion_controller.runtime import (
     Effort,
+    InTime,
     Judgement,
     Latencies,
     Measurement,
@@ -17,6 +18,12 @@ from diffusion_controller.runtime import (
 from diffusion_controller.runtime.evaluation_result import package_versions
 
 FORMAT = 1
+WORDS: Mapping[InTime, str] = {
+    "synchronous": "in time",
+    "slack": "in time with slack",
+    "never": "too slow",
+}
+"""What is said of a setting, by the deadline that it keeps."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +116,7 @@ class TimingReport:
         return {
             **asdict(one.setting),
             "in_time": judgement.in_time,
-            "judged": one.judged,
+            "judged": one.worse.judged,
             "score": asdict(judgement.score) if judgement.score else None,
             **self._latencies_json(one),
             "cold_start": {**asdict(one.cold_start), "total": one.cold_start.total},

@@ -58,6 +58,8 @@ def roll_out_scores(
             sampler=setting.sampler,
             num_inference_steps=setting.num_inference_steps,
             device=device,
+            engine=setting.engine,
+            precision=setting.precision,
         )
         with tqdm(total=starts, unit="episode", desc=setting.name, file=sys.stderr) as progress:
 

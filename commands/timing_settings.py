@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, get_args
 
 from omegaconf import DictConfig, ListConfig
 
 from diffusion_controller.commands.errors import CommandError
 from diffusion_controller.commands.experiment import plain
-from diffusion_controller.policy import SAMPLERS, DiffusionPolicy
+from diffusion_controller.policy import ENGINES, SAMPLERS, DiffusionPolicy, Precision
 from diffusion_controller.runtime import (
     WAIT_POLICIES,
     Effort,
@@ -19,8 +19,7 @@ from diffusion_controller.runtime import (
     threads_to_try,
 )
 
-ENGINES = ("eager",)
-PRECISIONS = ("fp32",)
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 def requirement_of(config: DictConfig, *, action_horizon: int) -> Requirement:
@@ -67,11 +66,12 @@ def sweep_of(config: DictConfig, policy: DiffusionPolicy) -> Sweep:
     is_cpu = str(config.device) == "cpu"
     cores = threads_to_try(available_cores()) if is_cpu else (1,)
     own = policy.sampler, policy.num_inference_steps
+    precisions = _names(config, "precision", PRECISIONS, ("fp32",))
     sweep = Sweep(
         samplers=_names(config, "sampler", SAMPLERS, own[:1]),
         num_inference_steps=_counts(config, "num_inference_steps", own[1:]),
         engines=_names(config, "engine", ENGINES, ENGINES),
-        precisions=_names(config, "precision", PRECISIONS, ("fp32",)),
+        precisions=tuple(known for known in PRECISIONS if known in precisions),
         num_threads=_counts(config, "num_threads", cores),
         wait_policies=_names(
             config, "wait_policy", WAIT_POLICIES, ("passive", "active")[: 2 if is_cpu else 1]

@@ -3,24 +3,19 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from diffusion_controller.commands.timing_report import TimingReport
+from diffusion_controller.commands.timing_report import WORDS, TimingReport
 from diffusion_controller.runtime import (
     QUANTILES,
-    InTime,
     Judgement,
     Latencies,
     Measurement,
     Requirement,
     Swept,
     calls_for,
+    in_ms,
     thread_variables,
 )
 
-WORDS: Mapping[InTime, str] = {
-    "synchronous": "in time",
-    "slack": "in time with slack",
-    "never": "too slow",
-}
 _NAME_WIDTH = 34
 
 
@@ -33,8 +28,8 @@ def heading(
     return [
         f"{checkpoint} on {device} at {requirement.control_hz:g} Hz: from one observation to one "
         "chunk, both on the host",
-        f"a control period is {_limit(requirement.period)} ms, the {requirement.action_horizon} "
-        f"actions of a chunk last {_limit(requirement.chunk_period)} ms; "
+        f"a control period is {in_ms(requirement.period)}, the {requirement.action_horizon} "
+        f"actions of a chunk last {in_ms(requirement.chunk_period)}; "
         f"{100 * requirement.margin:.0f} % of it must be left at p99",
         f"{machine['processor']}, {machine['cores']} cores, load average "
         f"{machine['load_average']:.1f}{busy}",
@@ -71,7 +66,7 @@ def _threads_table(swept: Swept) -> list[str]:
 def _latency_table(judgements: Sequence[Judgement], requirement: Requirement) -> list[str]:
     """Quantiles and missed deadlines of every setting."""
     columns = "".join(f"{name:>8}" for name in (*QUANTILES, "max"))
-    late = f"   later than {_limit(requirement.period)} / {_limit(requirement.chunk_period)} ms"
+    late = f"   later than {in_ms(requirement.period)} / {in_ms(requirement.chunk_period)}"
     lines = ["", f"{'latency [ms]':<{_NAME_WIDTH + 11}}{columns}{late}"]
     few = set()
     for judgement in judgements:
@@ -97,18 +92,18 @@ def _parts_table(judgements: Sequence[Judgement]) -> list[str]:
     lines = [
         "",
         f"{'parts [ms], medians':<{_NAME_WIDTH}} copy in  encode      denoising  copy out    rest"
-        "   cold start   memory",
+        "   whole   cold start   memory",
     ]
     for judgement in judgements:
         one = judgement.measurement
         row = f"  {one.setting.name:<{_NAME_WIDTH - 2}}"
         if one.parts is None:
-            row += f"{'–':>8}{'–':>8}{'–':>15}{'–':>10}{'–':>8}"
+            row += f"{'–':>8}{'–':>8}{'–':>15}{'–':>10}{'–':>8}{'–':>8}"
         else:
             parts = one.parts
             passes = f"{parts.num_inference_steps} × {_ms(parts.denoising_step)}"
             row += f"{_ms(parts.copy_in):>8}{_ms(parts.encode):>8}{passes:>15}"
-            row += f"{_ms(parts.copy_out):>10}{_ms(parts.rest):>8}"
+            row += f"{_ms(parts.copy_out):>10}{_ms(parts.rest):>8}{_ms(parts.whole):>8}"
         row += f"{one.cold_start.total:>10.1f} s{one.peak_memory / 2**20:>6.0f} MiB"
         if one.peak_device_memory is not None:
             row += f", GPU {one.peak_device_memory / 2**20:.0f} MiB"
@@ -125,14 +120,14 @@ def _verdict_table(
     limits = [(1 - requirement.margin) * limit for limit in requirement.limits.values()]
     lines = [
         "",
-        f"verdict at {requirement.control_hz:g} Hz: in time is p99 within {_limit(limits[0])} ms, "
-        f"with slack within {_limit(limits[1])} ms",
+        f"verdict at {requirement.control_hz:g} Hz: in time is p99 within {in_ms(limits[0])}, "
+        f"with slack within {in_ms(limits[1])}",
     ]
     for place, judgement in enumerate(judgements, start=1):
         one, score = judgement.measurement, judgement.score
         row = (
             f"  {place:>2}. {WORDS[judgement.in_time]:<20}{one.setting.name:<{_NAME_WIDTH - 4}}"
-            f"{one.judged_by} {_ms(one.judged):>6} ms"
+            f"{one.worse.judged_by} {_ms(one.worse.judged):>6} ms"
         )
         if score is not None:
             row += (
@@ -156,7 +151,7 @@ def _recommendation(report: TimingReport) -> list[str]:
     variables = " ".join(f"{name}={v}" for name, v in thread_variables(best.setting).items())
     return [
         "",
-        report.requirement.explain(best.judged, by=best.judged_by),
+        report.requirement.explain(best.worse.judged, by=best.worse.judged_by),
         f"Start Python with {variables}, then",
         report.call(best.setting),
     ]
@@ -177,8 +172,3 @@ def _ms(seconds: float | None) -> str:
     milliseconds = 1e3 * seconds
     digits = 0 if abs(milliseconds) >= 100 else 1 if abs(milliseconds) >= 10 else 2
     return f"{milliseconds:.{digits}f}"
-
-
-def _limit(seconds: float) -> str:
-    """A deadline in [ms], as short as it can be written."""
-    return f"{1e3 * seconds:.4g}"

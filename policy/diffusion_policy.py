@@ -12,9 +12,6 @@ from diffusion_controller import DiffusionControllerError
 from .encoders import Encoder, augmentation_dim_of
 from .noise_schedule import NoiseSchedule
 from .normalization import Normalization
-from .encoders import Encoder, augmentation_dim_of
-from .noise_schedule import NoiseSchedule
-from .normalization import Normalization
 from .samplers import SAMPLERS, samplers_for
 from .shapes import ActionChunk, Draws, Features, NoiseDraws, Timesteps
 

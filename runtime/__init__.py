@@ -59,19 +59,13 @@ from diffusion_controller.runtime.statistics import Interval, bootstrap_interval
 from diffusion_controller.runtime.timing import (
     QUANTILES,
     ColdStart,
-    InTime,
-    Judgement,
     Latencies,
     Measurement,
     Parts,
-    Requirement,
-    Score,
-    Scores,
     Setting,
     TimingError,
-    best_threads,
     calls_for,
-    judge,
+    worse_of,
 )
 from diffusion_controller.runtime.timing_load import available_cores, busy_cores, other_cores
 from diffusion_controller.runtime.timing_sweep import (
@@ -84,6 +78,16 @@ from diffusion_controller.runtime.timing_sweep import (
     run_sweep,
     thread_variables,
     threads_to_try,
+)
+from diffusion_controller.runtime.timing_verdict import (
+    InTime,
+    Judgement,
+    Requirement,
+    Score,
+    Scores,
+    best_threads,
+    in_ms,
+    judge,
 )
 
 if TYPE_CHECKING:
@@ -153,6 +157,7 @@ __all__ = [
     "chunk_seed",
     "clock_for",
     "evaluate_policy",
+    "in_ms",
     "judge",
     "measure_chunk_latency",
     "measure_in_new_process",
@@ -166,6 +171,7 @@ __all__ = [
     "threads_to_try",
     "time_chunks",
     "wilson_interval",
+    "worse_of",
     "write_rollouts",
 ]
 

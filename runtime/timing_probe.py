@@ -8,6 +8,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,10 @@ from diffusion_controller import DiffusionControllerError
 from diffusion_controller.policy import DiffusionPolicy, load_policy
 from diffusion_controller.runtime.latency import ChunkStopwatch
 from diffusion_controller.runtime.timing_load import busy_cores
+from diffusion_controller.runtime.timing_parts import measure_parts
 from diffusion_controller.runtime.timing_sweep import Effort
 
 WARM_UP_SECONDS = 0.5
-PARTS_REPEATED = 30
 OBSERVATIONS = 16
 """Different ones, planned from in turns."""
 
@@ -87,6 +88,7 @@ def measure(order: Mapping[str, Any], imported: float) -> dict[str, Any]:
         with busy_cores(effort.busy_cores):
             stopwatch.warm_up(calls=1)
             busy = _measure(stopwatch, effort)
+    parts = measure_parts(policy, observations[0], rest=effort.rest)
     return {
         "cold_start": {
             "imports": imported - order["began"],
@@ -97,7 +99,7 @@ def measure(order: Mapping[str, Any], imported: float) -> dict[str, Any]:
         "alone": alone,
         "busy": busy,
         "device_alone": device_alone,
-        "parts": None,
+        "parts": asdict(parts),
         "peak_memory": peak_memory(),
         "peak_device_memory": torch.cuda.max_memory_allocated(policy.device) if is_cuda else None,
     }
@@ -115,20 +117,26 @@ def open_policy(order: Mapping[str, Any]) -> DiffusionPolicy:
         sampler=setting["sampler"],
         num_inference_steps=setting["num_inference_steps"],
         device=order["device"],
+        engine=setting["engine"],
+        precision=setting["precision"],
     )
 
 
 def plausible_observations(policy: DiffusionPolicy, count: int) -> list[dict[str, NDArray[Any]]]:
-    """Histories of noise in the range that the policy was trained on, in physical units."""
+    """Histories of noise in the range that the policy was trained on, in physical units.
+
+    Pictures are uint8, as a camera gives them.
+    """
     random = np.random.default_rng(0)
     normalizer = policy.normalization.normalizer
+
+    def draw(name: str, shape: tuple[int, ...]) -> NDArray[Any]:
+        noise = random.uniform(-1.0, 1.0, (policy.obs_horizon, *shape))
+        physical = normalizer.denormalize(name, noise)
+        return physical.astype(np.uint8) if len(shape) == 3 else physical
+
     return [
-        {
-            name: normalizer.denormalize(
-                name, random.uniform(-1.0, 1.0, (policy.obs_horizon, *shape))
-            )
-            for name, shape in policy.observation_shapes.items()
-        }
+        {name: draw(name, shape) for name, shape in policy.observation_shapes.items()}
         for _ in range(count)
     ]
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diffusion_controller.runtime.timing import (
     ColdStart,
@@ -18,10 +18,14 @@ from diffusion_controller.runtime.timing import (
     Parts,
     Setting,
     TimingError,
-    best_threads,
 )
+from diffusion_controller.runtime.timing_verdict import best_threads
+
+if TYPE_CHECKING:
+    from diffusion_controller.policy import Precision
 
 PROBE = "diffusion_controller.runtime.timing_probe"
+ON_PYTORCH_THREADS = ("eager", "compiled", "cuda_graph")
 WAIT_POLICIES = ("passive", "active", "default")
 
 
@@ -41,7 +45,7 @@ class Effort:
     """
 
     calls: int = 2000
-    seconds: float = 20.0
+    seconds: float = 15.0
     rest: float = 0.05
     busy_cores: int = 0
 
@@ -62,7 +66,7 @@ class Sweep:
     samplers: tuple[str, ...]
     num_inference_steps: tuple[int, ...]
     engines: tuple[str, ...]
-    precisions: tuple[str, ...]
+    precisions: tuple["Precision", ...]
     num_threads: tuple[int, ...]
     wait_policies: tuple[str, ...]
 
@@ -103,7 +107,8 @@ Measure = Callable[[Setting, Effort], Measurement]
 def run_sweep(sweep: Sweep, effort: Effort, measure: Measure, *, part: float = 0.25) -> Swept:
     """Choose the threads of each engine and precision, then measure all settings with them.
 
-    The threads are chosen with the first sampler and number of steps.
+    The threads are chosen with the first sampler and number of steps, and once for all engines
+    that compute on PyTorch's threads: compiling takes a minute or more.
 
     Args:
         sweep: Which settings.
@@ -115,7 +120,7 @@ def run_sweep(sweep: Sweep, effort: Effort, measure: Measure, *, part: float = 0
         SettingError: If no setting is possible.
     """
     tried: list[Measurement] = []
-    chosen: list[Setting] = []
+    chosen: dict[tuple[bool, str], Setting] = {}
     measurements: list[Measurement] = []
     impossible: dict[tuple[str, str], str] = {}
     brief = replace(effort, seconds=part * effort.seconds)
@@ -123,20 +128,21 @@ def run_sweep(sweep: Sweep, effort: Effort, measure: Measure, *, part: float = 0
         for precision in sweep.precisions:
             sampler, steps = next(sweep.denoisings())
             options = [Setting(sampler, steps, engine, precision, *t) for t in sweep.threads()]
+            kind = engine in ON_PYTORCH_THREADS, precision
             try:
-                if len(options) > 1:
+                if len(options) > 1 and kind not in chosen:
                     found = [measure(option, brief) for option in options]
                     tried += found
-                    options = [best_threads(found)]
-                    chosen += options
+                    chosen[kind] = best_threads(found)
+                best = replace(chosen.get(kind, options[0]), engine=engine)
                 for sampler, steps in sweep.denoisings():
-                    one = replace(options[0], sampler=sampler, num_inference_steps=steps)
+                    one = replace(best, sampler=sampler, num_inference_steps=steps)
                     measurements.append(measure(one, effort))
             except SettingError as error:
                 impossible[engine, precision] = str(error)
     if not measurements:
         raise SettingError("; ".join(dict.fromkeys(impossible.values())))
-    return Swept(tuple(measurements), tuple(tried), tuple(chosen), impossible)
+    return Swept(tuple(measurements), tuple(tried), tuple(chosen.values()), impossible)
 
 
 def measure_in_new_process(

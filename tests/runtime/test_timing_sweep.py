@@ -19,7 +19,7 @@ from diffusion_controller.runtime import (
 )
 from diffusion_controller.runtime.timing_sweep import environment_of
 from tests.policy.policies import small_policy
-from tests.runtime.test_timing import SETTING, measured
+from tests.runtime.test_timing_verdict import SETTING, measured
 
 SWEEP = Sweep(
     samplers=("ddim", "dpm_solver++"),
@@ -59,6 +59,15 @@ def test_threads_are_chosen_once_and_used_for_every_sampler() -> None:
         for sampler in ("ddim", "dpm_solver++")
         for steps in (4, 8)
     ]
+
+
+def test_an_engine_on_the_threads_of_another_does_not_choose_again() -> None:
+    bench = Workbench(missing=())
+    found = run_sweep(SWEEP, EFFORT, bench.measure)
+    assert {one.setting.engine for one in found.threads} == {"eager"}
+    engines = [one.setting.engine for one in found.measurements]
+    assert engines == ["eager"] * 4 + ["compiled"] * 4
+    assert {one.setting.num_threads for one in found.measurements} == {2}
 
 
 def test_an_engine_that_is_not_there_is_named_and_the_others_are_measured() -> None:

@@ -97,7 +97,7 @@ def test_the_margin_is_taken_from_the_period_and_from_the_actions_of_a_chunk(
 def test_the_busy_machine_decides() -> None:
     (judgement,) = judge([measured(0.02, 0.3)], AT_10_HZ, {})
     assert judgement.in_time == "slack"
-    assert judgement.measurement.judged == pytest.approx(0.3)
+    assert judgement.measurement.worse.judged == pytest.approx(0.3)
 
 
 def test_settings_are_ordered_by_deadline_then_score_then_latency() -> None:
