@@ -12,12 +12,14 @@ from .checkpoint import (
 from .device import DeviceError, find_device
 from .diffusion_policy import DiffusionPolicy, ObservationError, PolicyConfigError
 from .encoders import ConcatEncoder, Encoder, StateEncoder
+from .engines import ENGINES, Engine, EngineError, Precision
 from .image_encoder import ImageEncoder
 from .noise_schedule import NoiseSchedule, NoiseScheduleError
 from .samplers import SAMPLERS, ddim_sample, ddpm_sample, dpm_solver_sample
 from .unet1d import ConditionalUnet1d, NetworkShapeError
 
 __all__ = [
+    "ENGINES",
     "SAMPLERS",
     "BuildError",
     "CheckpointError",
@@ -27,6 +29,8 @@ __all__ = [
     "DeviceError",
     "DiffusionPolicy",
     "Encoder",
+    "Engine",
+    "EngineError",
     "ForbiddenTargetError",
     "ImageEncoder",
     "NetworkShapeError",
@@ -34,6 +38,7 @@ __all__ = [
     "NoiseScheduleError",
     "ObservationError",
     "PolicyConfigError",
+    "Precision",
     "StateEncoder",
     "build",
     "ddim_sample",

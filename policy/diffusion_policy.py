@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from diffusion_controller import DiffusionControllerError
 
 from .encoders import Encoder, augmentation_dim_of
+from .engines import Denoiser, Engine, Precision, make_engine
 from .noise_schedule import NoiseSchedule
 from .normalization import Normalization
 from .samplers import SAMPLERS, samplers_for
-from .shapes import ActionChunk, Draws, Features, NoiseDraws, Timesteps
+from .shapes import ActionChunk, Draws, Features, Modulation, NoiseDraws, Timesteps
 
 if TYPE_CHECKING:
     from diffusion_controller.data import Normalizer, WindowBatch
@@ -35,9 +36,10 @@ class Network(Protocol):
     action_dim: int
     condition_dim: int
 
-    def __call__(
-        self, chunk: ActionChunk, timestep: Timesteps, condition: Tensor | None
-    ) -> ActionChunk:
+    def modulate(self, timestep: Timesteps, condition: Tensor | None) -> Modulation:
+        """What timestep and condition contribute, whatever the noisy chunk."""
+
+    def __call__(self, chunk: ActionChunk, modulation: Modulation) -> ActionChunk:
         """Predict the schedule's target from a noisy chunk."""
 
 
@@ -57,6 +59,8 @@ class DiffusionPolicy(nn.Module):
         augmentation_dim: Uniform numbers per sample that decide how `loss` augments; 0 for none.
         sampler: Name of the sampler; may be changed at any time.
         num_inference_steps: Denoising steps per chunk; may be changed at any time.
+        timesteps: Noise levels that the sampler visits, strictly decreasing.
+        engine: What computes chunks; may be changed at any time.
     """
 
     def __init__(
@@ -106,6 +110,7 @@ class DiffusionPolicy(nn.Module):
         self.action_dim = int(np.prod(normalizer.channels["action"].scale.shape))
         self._check_sizes()
         self.set_sampler(sampler, num_inference_steps)
+        self.set_engine("eager")
 
     @property
     def encoder(self) -> Encoder:
@@ -134,8 +139,18 @@ class DiffusionPolicy(nn.Module):
                 f"sampler is {sampler!r}; a {self.schedule.process} schedule is sampled with "
                 f"{' or '.join(samplers_for(self.schedule))}"
             )
-        self._timesteps = SAMPLERS[sampler].timesteps(len(self.schedule), num_inference_steps)
+        self.timesteps = SAMPLERS[sampler].timesteps(len(self.schedule), num_inference_steps)
         self.sampler, self.num_inference_steps = sampler, num_inference_steps
+
+    def set_engine(self, engine: str, precision: Precision = "fp32") -> None:
+        """Choose what computes chunks: see `engines.ENGINES`.
+
+        An engine takes the weights as they are now, on the device where they are now.
+
+        Raises:
+            EngineError: If there is no such engine or precision, or not on this device.
+        """
+        self.engine: Engine = make_engine(engine, self, precision)
 
     def loss(
         self,
@@ -160,11 +175,13 @@ class DiffusionPolicy(nn.Module):
             Scalar.
         """
         clean = self.normalization.normalize("action", batch.action)
-        features = self._encode(batch.observation, augmentation)
+        features = self.encode(batch.observation, augmentation)
         schedule = self.schedule.to(clean.device)
         noisy = schedule.add_noise(clean, noise, timestep)
         target = schedule.target(clean, noise, timestep)
-        return nn.functional.mse_loss(self._predict(noisy, timestep, features), target)
+        modulation = self._modulate(timestep, features)
+        prediction = self._predict(noisy, modulation, features, self.network)
+        return nn.functional.mse_loss(prediction, target)
 
     def forward(
         self,
@@ -209,7 +226,7 @@ class DiffusionPolicy(nn.Module):
         return chunk[:, first : first + self.action_horizon]
 
     def denoise(self, observation: Mapping[str, Tensor], noise: NoiseDraws) -> ActionChunk:
-        """Denoise a whole chunk from given noise.
+        """Denoise a whole chunk from given noise, by the engine.
 
         Args:
             observation: In physical units, on the policy's device.
@@ -218,19 +235,40 @@ class DiffusionPolicy(nn.Module):
         Returns:
             All `horizon` actions in physical units.
         """
-        features = self._encode(observation)  # once per chunk, not per denoising step
+        return self.engine.denoise(observation, noise)
+
+    def denoise_features(
+        self, features: Features, noise: NoiseDraws, network: Denoiser
+    ) -> ActionChunk:
+        """Denoise a whole chunk from given noise.
+
+        What the timesteps and the observations contribute is computed once, before the first
+        denoising step.
+
+        Args:
+            features: Of the observations, as `encode` gives them.
+            noise: Draws as the sampler takes them.
+            network: The policy's, or an engine's equal of it.
+
+        Returns:
+            All `horizon` actions in physical units.
+        """
+        batch, steps = len(features), len(self.timesteps)
+        levels = torch.tensor(self.timesteps, device=features.device).repeat_interleave(batch)
+        modulations = self._modulate(levels, features.repeat(steps, 1, 1)).unflatten(0, (steps, -1))
+        place = {timestep: step for step, timestep in enumerate(self.timesteps)}
 
         def predict(noisy: ActionChunk, timestep: int) -> ActionChunk:
-            levels = torch.full((len(noisy),), timestep, device=noisy.device)
-            return self._predict(noisy, levels, features)
+            return self._predict(noisy, modulations[place[timestep]], features, network)
 
         sample = SAMPLERS[self.sampler].sample
-        chunk = sample(predict, noise, self.schedule, self._timesteps)
+        chunk = sample(predict, noise, self.schedule, self.timesteps)
         return self.normalization.denormalize("action", chunk)
 
-    def _encode(
+    def encode(
         self, observation: Mapping[str, Tensor], augmentation: Draws | None = None
     ) -> Features:
+        """Features of observations in physical units. Shape of each (batch, obs_horizon, …)."""
         normalized = {
             name: self.normalization.normalize(name, observation[name])
             for name in self.observation_shapes
@@ -239,13 +277,19 @@ class DiffusionPolicy(nn.Module):
             return self.encoder(normalized)
         return self.encoder(normalized, augmentation)
 
-    def _predict(self, noisy: ActionChunk, timestep: Timesteps, features: Features) -> ActionChunk:
+    def _modulate(self, timestep: Timesteps, features: Features) -> Modulation:
+        film = self.conditioning == "film"
+        return self.network.modulate(timestep, features.flatten(1) if film else None)
+
+    def _predict(
+        self, noisy: ActionChunk, modulation: Modulation, features: Features, network: Denoiser
+    ) -> ActionChunk:
         if self.conditioning == "film":
-            return self.network(noisy, timestep, features.flatten(1))
+            return network(noisy, modulation)
         unknown = self.horizon - self.obs_horizon  # steps without an observation hold zeros
         known = nn.functional.pad(features, (0, 0, 0, unknown))
         filled = torch.cat((noisy, known), dim=-1)
-        return self.network(filled, timestep, None)[..., : self.action_dim]
+        return network(filled, modulation)[..., : self.action_dim]
 
     def _check_observation(self, observation: Mapping[str, Any]) -> dict[str, Tensor]:
         """Refuse at the door what the policy was not trained on."""
