@@ -145,7 +145,7 @@ def test_an_evaluation_that_cannot_be_is_refused(
         ("sweep.num_inference_steps=0", "sweep.num_inference_steps has 0; expected whole numbers"),
         ("sweep.engine=[warp]", "sweep.engine has warp; expected some of eager, compiled"),
         ("sweep.engine=cuda_graph", "the cuda_graph engine runs on cuda, and the policy is on cpu"),
-        ("sweep.precision=fp8", "sweep.precision has fp8; expected some of fp32, bf16, int8"),
+        ("sweep.precision=fp8", "sweep.precision has fp8; expected some of fp32, bf16"),
         ("sweep.wait_policy=lazy", "sweep.wait_policy has lazy; expected some of passive, active"),
         ("seconds=-1", "seconds=-1.0; expected a finite number of at least 0"),
         ("calls=0", "calls=0; expected at least 1"),

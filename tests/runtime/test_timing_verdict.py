@@ -132,7 +132,7 @@ def test_settings_are_ordered_by_deadline_then_score_then_latency() -> None:
 
 def test_a_score_is_not_that_of_another_precision() -> None:
     score = Score(0.97, 0.96, 0.98, 500)
-    (judgement,) = judge([measured(0.02)], AT_10_HZ, {("ddim", 10, "int8"): score})
+    (judgement,) = judge([measured(0.02)], AT_10_HZ, {("ddim", 10, "bf16"): score})
     assert judgement.score is None
 
 
