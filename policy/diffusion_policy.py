@@ -13,6 +13,7 @@ from .encoders import Encoder, augmentation_dim_of
 from .engines import Denoiser, Engine, Precision, make_engine
 from .noise_schedule import NoiseSchedule
 from .normalization import Normalization
+from .observation_check import ObservationError, checked_observation
 from .samplers import SAMPLERS, samplers_for
 from .shapes import ActionChunk, Draws, Features, Modulation, NoiseDraws, Timesteps
 
@@ -24,10 +25,6 @@ Conditioning = Literal["film", "inpainting"]
 
 class PolicyConfigError(DiffusionControllerError, ValueError):
     """The parts of a policy do not fit together."""
-
-
-class ObservationError(DiffusionControllerError, ValueError):
-    """An observation is not what the policy was trained on."""
 
 
 class Network(Protocol):
@@ -202,7 +199,7 @@ class DiffusionPolicy(nn.Module):
 
         Args:
             observation: For each name in `observation_shapes` an array or tensor in physical
-                units. Shape (batch, obs_horizon, …), oldest first.
+                units, images as uint8. Shape (batch, obs_horizon, …), oldest first.
             seeds: One integer per element of the batch, which decides all of its randomness;
                 drawn from the operating system if not given.
 
@@ -211,9 +208,11 @@ class DiffusionPolicy(nn.Module):
             (batch, action_horizon, action_dim).
 
         Raises:
-            ObservationError: If an observation is missing, misshapen or not finite.
+            ObservationError: If an observation is missing, or not as the policy was trained on.
         """
-        tensors = self._check_observation(observation)
+        tensors = checked_observation(
+            observation, self.observation_shapes, obs_horizon=self.obs_horizon, device=self.device
+        )
         batch = next(iter(tensors.values())).shape[0]
         if seeds is None:
             seeds = np.random.SeedSequence().generate_state(batch).tolist()
@@ -290,36 +289,6 @@ class DiffusionPolicy(nn.Module):
         known = nn.functional.pad(features, (0, 0, 0, unknown))
         filled = torch.cat((noisy, known), dim=-1)
         return network(filled, modulation)[..., : self.action_dim]
-
-    def _check_observation(self, observation: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Refuse at the door what the policy was not trained on."""
-        missing = [name for name in self.observation_shapes if name not in observation]
-        if missing:
-            raise ObservationError(
-                f"observation has {', '.join(observation) or 'nothing'}; "
-                f"{', '.join(missing)} missing; the policy reads {self._describe_observations()}"
-            )
-        tensors: dict[str, Tensor] = {}
-        batch: int | None = None
-        for name, shape in self.observation_shapes.items():
-            tensor = torch.as_tensor(observation[name], device=self.device)
-            if tensor.dtype == torch.bool or tensor.is_complex():
-                raise ObservationError(f"{name} has dtype {tensor.dtype}; expected numbers")
-            tensor = tensor.to(torch.float32)
-            expected = (self.obs_horizon, *shape)
-            if tuple(tensor.shape[1:]) != expected or tensor.shape[0] != (batch or tensor.shape[0]):
-                raise ObservationError(
-                    f"{name} has shape {tuple(tensor.shape)}; expected "
-                    f"({batch or 'batch'}, {', '.join(map(str, expected))}): a batch of "
-                    f"{self.obs_horizon} observations, oldest first"
-                )
-            if not torch.isfinite(tensor).all():
-                raise ObservationError(f"{name} holds NaN or infinity; check the sensor")
-            tensors[name], batch = tensor, tensor.shape[0]
-        return tensors
-
-    def _describe_observations(self) -> str:
-        return ", ".join(f"{name} {shape}" for name, shape in self.observation_shapes.items())
 
     def _check_horizons(self) -> None:
         if min(self.horizon, self.obs_horizon, self.action_horizon) < 1:

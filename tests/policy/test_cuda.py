@@ -8,6 +8,7 @@ import torch
 from diffusion_controller.data import WindowBatch
 from diffusion_controller.policy import SAMPLERS, DiffusionPolicy, load_policy, save_policy
 from diffusion_controller.training import Run, train
+from tests.policy.image_policies import image_batch, image_observation, image_policy
 from tests.policy.policies import observation, small_policy
 from tests.training.trainings import settings, windows
 
@@ -20,6 +21,7 @@ pytestmark = [
 @pytest.fixture(autouse=True)
 def _full_precision() -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def _on_gpu() -> DiffusionPolicy:
@@ -50,6 +52,27 @@ def test_loss_and_gradients_are_the_same_as_on_the_cpu() -> None:
         gradients.append([p.grad.cpu() for p in policy.parameters() if p.grad is not None])
     for on_cpu, on_gpu in zip(*gradients, strict=True):
         torch.testing.assert_close(on_gpu, on_cpu, atol=1e-4, rtol=1e-3)
+
+
+def test_images_stay_pixels_until_they_are_on_the_gpu_and_are_cropped_there_alike() -> None:
+    batch, seen = image_batch(), image_observation()
+    noise, timestep = torch.randn(4, 8, 2), torch.tensor([0, 10, 50, 99])
+    losses, chunks = [], []
+    for device in ("cpu", "cuda"):
+        policy = image_policy(color_jitter={"_target_": "diffusion_controller.policy.ColorJitter"})
+        policy.to(device)
+        draws = torch.rand(4, policy.augmentation_dim, generator=torch.Generator().manual_seed(0))
+        observation = {name: values.to(device) for name, values in batch.observation.items()}
+        loss = policy.loss(
+            WindowBatch(observation, batch.action.to(device)),
+            noise=noise.to(device),
+            timestep=timestep.to(device),
+            augmentation=draws.to(device),
+        )
+        losses.append(loss.cpu())
+        chunks.append(policy.predict_chunk(seen, seeds=[1, 2, 3]).cpu())
+    torch.testing.assert_close(losses[1], losses[0], atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(chunks[1], chunks[0], atol=0.1, rtol=0)  # [px]
 
 
 def test_a_checkpoint_loads_on_the_gpu(tmp_path: Path) -> None:
