@@ -96,6 +96,7 @@ class DiffusionPolicy(nn.Module):
         self.normalization = Normalization(normalizer)
         self.noise_scheduler = noise_scheduler
         self.schedule = NoiseSchedule.from_scheduler(noise_scheduler)
+        self._schedules: dict[torch.device, NoiseSchedule] = {}
         self.horizon, self.obs_horizon, self.action_horizon = horizon, obs_horizon, action_horizon
         self.conditioning = conditioning
         self.observation_shapes = dict(self.encoder.observation_shapes)
@@ -149,7 +150,7 @@ class DiffusionPolicy(nn.Module):
         """
         clean = self.normalization.normalize("action", batch.action)
         features = self._encode(batch.observation)
-        schedule = self.schedule.to(clean.device)
+        schedule = self._schedule_on(clean.device)
         noisy = schedule.add_noise(clean, noise, timestep)
         target = schedule.target(clean, noise, timestep)
         return nn.functional.mse_loss(self._predict(noisy, timestep, features), target)
@@ -208,6 +209,12 @@ class DiffusionPolicy(nn.Module):
         sample = SAMPLERS[self.sampler].sample
         chunk = sample(predict, noise, self.schedule, self._timesteps)
         return self.normalization.denormalize("action", chunk)
+
+    def _schedule_on(self, device: torch.device) -> NoiseSchedule:
+        """The schedule on a device, copied there once: a GPU is waited for at every copy."""
+        if device not in self._schedules:
+            self._schedules[device] = self.schedule.to(device)
+        return self._schedules[device]
 
     def _encode(self, observation: Mapping[str, Tensor]) -> Features:
         return self.encoder(
