@@ -107,7 +107,8 @@ def fit_normalizer(normalization: DictConfig, windows: WindowDataset) -> Normali
     ranges = {}
     for name, entry in normalization.items():
         if entry.range is not None:
-            shape = arrays[str(name)].shape[1:]
+            is_image = arrays[str(name)].ndim == 4  # one map for all pixels and colours
+            shape = () if is_image else arrays[str(name)].shape[1:]
             low, high = entry.range
             ranges[str(name)] = (np.full(shape, low), np.full(shape, high))
     return Normalizer.fit(arrays, modes, ranges)

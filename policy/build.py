@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from torch import nn
+
 from diffusion_controller import DiffusionControllerError
 
 ALLOWED_TARGETS = (
@@ -71,7 +73,7 @@ def describe(item: Any, *, omit: Sequence[str] = ()) -> Any:
     """
     if item is None or isinstance(item, str | int | float):
         return item
-    if isinstance(item, Mapping):
+    if isinstance(item, Mapping | nn.ModuleDict):
         return {str(key): describe(value) for key, value in item.items()}
     if isinstance(item, Sequence):
         return [describe(value) for value in item]

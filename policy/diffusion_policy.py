@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from diffusion_controller import DiffusionControllerError
 
-from .encoders import Encoder
+from .encoders import Encoder, augmentation_dim_of
 from .noise_schedule import NoiseSchedule
 from .normalization import Normalization
 from .samplers import SAMPLERS
-from .shapes import ActionChunk, Features, NoiseDraws, Timesteps
+from .shapes import ActionChunk, Draws, Features, NoiseDraws, Timesteps
 
 if TYPE_CHECKING:
     from diffusion_controller.data import Normalizer, WindowBatch
@@ -54,6 +54,7 @@ class DiffusionPolicy(nn.Module):
         action_horizon: Actions executed before replanning.
         action_dim: Numbers in one action.
         observation_shapes: Name and shape of each observation that the policy reads.
+        augmentation_dim: Uniform numbers per sample that decide how `loss` augments; 0 for none.
         sampler: Name of the sampler; may be changed at any time.
         num_inference_steps: Denoising steps per chunk; may be changed at any time.
     """
@@ -100,6 +101,7 @@ class DiffusionPolicy(nn.Module):
         self.horizon, self.obs_horizon, self.action_horizon = horizon, obs_horizon, action_horizon
         self.conditioning = conditioning
         self.observation_shapes = dict(self.encoder.observation_shapes)
+        self.augmentation_dim = augmentation_dim_of(encoder)
         self._check_horizons()
         self._check_names()
         self.action_dim = int(np.prod(normalizer.channels["action"].scale.shape))
@@ -135,29 +137,45 @@ class DiffusionPolicy(nn.Module):
         self._timesteps = SAMPLERS[sampler].timesteps(len(self.schedule), num_inference_steps)
         self.sampler, self.num_inference_steps = sampler, num_inference_steps
 
-    def loss(self, batch: "WindowBatch", *, noise: ActionChunk, timestep: Timesteps) -> Tensor:
+    def loss(
+        self,
+        batch: "WindowBatch",
+        *,
+        noise: ActionChunk,
+        timestep: Timesteps,
+        augmentation: Draws | None = None,
+    ) -> Tensor:
         """Mean squared error of the network's prediction: Ho et al. (2020), eq. 14.
 
-        Noise and timesteps are arguments, so that a training step is a function of its inputs.
+        All randomness is an argument, so that a training step is a function of its inputs.
 
         Args:
-            batch: Observations and actions in physical units.
+            batch: Observations and actions in physical units; images as uint8.
             noise: Standard normal, shaped as `batch.action`.
             timestep: Uniform in [0, num_train_timesteps).
+            augmentation: Uniform in [0, 1). Shape (batch, augmentation_dim). Without it the
+                observations are encoded as in use.
 
         Returns:
             Scalar.
         """
         clean = self.normalization.normalize("action", batch.action)
-        features = self._encode(batch.observation)
+        features = self._encode(batch.observation, augmentation)
         schedule = self._schedule_on(clean.device)
         noisy = schedule.add_noise(clean, noise, timestep)
         target = schedule.target(clean, noise, timestep)
         return nn.functional.mse_loss(self._predict(noisy, timestep, features), target)
 
-    def forward(self, batch: "WindowBatch", *, noise: ActionChunk, timestep: Timesteps) -> Tensor:
+    def forward(
+        self,
+        batch: "WindowBatch",
+        *,
+        noise: ActionChunk,
+        timestep: Timesteps,
+        augmentation: Draws | None = None,
+    ) -> Tensor:
         """The loss: what data-parallel training differentiates."""
-        return self.loss(batch, noise=noise, timestep=timestep)
+        return self.loss(batch, noise=noise, timestep=timestep, augmentation=augmentation)
 
     @torch.inference_mode()
     def predict_chunk(
@@ -216,13 +234,16 @@ class DiffusionPolicy(nn.Module):
             self._schedules[device] = self.schedule.to(device)
         return self._schedules[device]
 
-    def _encode(self, observation: Mapping[str, Tensor]) -> Features:
-        return self.encoder(
-            {
-                name: self.normalization.normalize(name, observation[name])
-                for name in self.observation_shapes
-            }
-        )
+    def _encode(
+        self, observation: Mapping[str, Tensor], augmentation: Draws | None = None
+    ) -> Features:
+        normalized = {
+            name: self.normalization.normalize(name, observation[name])
+            for name in self.observation_shapes
+        }
+        if augmentation is None or self.augmentation_dim == 0:
+            return self.encoder(normalized)
+        return self.encoder(normalized, augmentation)
 
     def _predict(self, noisy: ActionChunk, timestep: Timesteps, features: Features) -> ActionChunk:
         if self.conditioning == "film":

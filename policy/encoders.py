@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from diffusion_controller import DiffusionControllerError
 
-from .shapes import Features
+from .shapes import Draws, Features
 
 
 class EncoderError(DiffusionControllerError, ValueError):
@@ -19,6 +19,10 @@ class EncoderError(DiffusionControllerError, ValueError):
 class Encoder(Protocol):
     """What `DiffusionPolicy` needs of an encoder; implementations are `nn.Module`s.
 
+    An encoder that augments what it sees in training has one attribute more,
+    `augmentation_dim`, and `__call__` takes `draws`: numbers uniform in [0, 1) of the shape
+    (batch, augmentation_dim), which decide all of it. Called without them it does not augment.
+
     Attributes:
         observation_shapes: The observations that are read, with the shape of one of each.
         feature_dim: Features made of one time step.
@@ -27,8 +31,16 @@ class Encoder(Protocol):
     observation_shapes: dict[str, tuple[int, ...]]
     feature_dim: int
 
-    def __call__(self, observation: Mapping[str, Tensor]) -> Features:
+    def __call__(self, observation: Mapping[str, Tensor], draws: Draws = ...) -> Features:
         """Encode. Each observation has the shape (batch, obs_horizon, …)."""
+
+
+def augmentation_dim_of(encoder: object) -> int:
+    """Uniform numbers per sample that an encoder takes as `draws` in training.
+
+    An encoder that always encodes alike has no `augmentation_dim` and takes none.
+    """
+    return int(getattr(encoder, "augmentation_dim", 0))
 
 
 class StateEncoder(nn.Module):
@@ -87,10 +99,26 @@ class ConcatEncoder(nn.Module):
         for encoder in self._members():
             self.observation_shapes |= encoder.observation_shapes
             self.feature_dim += encoder.feature_dim
+        self._draws = [augmentation_dim_of(encoder) for encoder in self._members()]
+        self.augmentation_dim = sum(self._draws)
 
-    def forward(self, observation: Mapping[str, Tensor]) -> Features:
-        """Encode. Each observation has the shape (batch, obs_horizon, …)."""
-        return torch.cat([encoder(observation) for encoder in self._members()], dim=-1)
+    def forward(self, observation: Mapping[str, Tensor], draws: Draws | None = None) -> Features:
+        """Encode. Each observation has the shape (batch, obs_horizon, …).
+
+        Args:
+            observation: Of every encoder.
+            draws: Of the encoders that augment, side by side; see `Encoder`.
+        """
+        if draws is None:
+            return torch.cat([encoder(observation) for encoder in self._members()], dim=-1)
+        shares = torch.split(draws, self._draws, dim=1)
+        return torch.cat(
+            [
+                encoder(observation, share) if share.shape[1] else encoder(observation)
+                for encoder, share in zip(self._members(), shares, strict=True)
+            ],
+            dim=-1,
+        )
 
     def _members(self) -> list[Encoder]:
         return list(self.encoders.values())  # type: ignore[arg-type]

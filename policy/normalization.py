@@ -25,8 +25,12 @@ class Normalization(nn.Module):
                 self.register_buffer(f"{name}_{part}", tensor, persistent=False)
 
     def normalize(self, name: str, values: Tensor) -> Tensor:
-        """Physical units to normalized ones. The channels are the last dimensions."""
-        return torch.addcmul(self._part(name, "offset"), values, self._part(name, "scale"))
+        """Physical units to normalized ones. The channels are the last dimensions.
+
+        Images come as uint8 and become floating point here, on the policy's device.
+        """
+        scale = self._part(name, "scale")
+        return torch.addcmul(self._part(name, "offset"), values.to(scale.dtype), scale)
 
     def denormalize(self, name: str, values: Tensor) -> Tensor:
         """Normalized units to physical ones: the inverse of `normalize`."""

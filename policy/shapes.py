@@ -17,3 +17,15 @@ Features = Float[Tensor, "batch obs_horizon feature_dim"]
 
 TimeMajor = Float[Tensor, "time batch channels"]
 """Inside the network time comes first, so that a slab of consecutive time is one matrix."""
+
+Draws = Float[Tensor, "batch draws"]
+"""Numbers uniform in [0, 1) that decide an augmentation."""
+
+History = Float[Tensor, "batch obs_horizon height width channels"]
+"""Normalized pictures of one camera, oldest first."""
+
+Pictures = Float[Tensor, "pictures channels height width"]
+"""Normalized pictures, channels last in memory."""
+
+FeatureMap = Float[Tensor, "pictures channels height width"]
+"""What a convolutional network makes of them."""

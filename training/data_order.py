@@ -1,4 +1,4 @@
-"""Which windows, which noise and which timesteps an optimizer step sees.
+"""Which windows, noise, timesteps and augmentation an optimizer step sees.
 
 All of it is a function of the seed and the step alone. A resumed training therefore needs no
 record of where the generators were, and a process among many can take its share.
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_STREAMS = {"permutation": 0, "noise": 1, "validation": 2}
+_STREAMS = {"permutation": 0, "noise": 1, "validation": 2, "augmentation": 3}
 
 
 class DataOrder:
@@ -76,6 +76,20 @@ def draw_training_noise(
     generator = stream(seed, name, step)
     noise = torch.randn(shape, generator=generator)
     return noise, torch.randint(num_train_timesteps, shape[:1], generator=generator)
+
+
+def draw_augmentation(seed: int, step: int, shape: tuple[int, int]) -> Tensor:
+    """Numbers that decide the augmentation of an optimizer step.
+
+    Args:
+        seed: Of the training.
+        step: Optimizer step.
+        shape: (batch_size, numbers per sample) over all processes.
+
+    Returns:
+        Uniform in [0, 1), of that shape.
+    """
+    return torch.rand(shape, generator=stream(seed, "augmentation", step))
 
 
 def stream(seed: int, name: str, counter: int) -> torch.Generator:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from diffusion_controller.data import WindowDataset
 
-from .data_order import DataOrder, draw_training_noise
+from .data_order import DataOrder, draw_augmentation, draw_training_noise
 from .precision import autocast
 from .replay import ReplayedStep
 from .settings import TrainingSettings, TrainingSettingsError
@@ -75,11 +75,14 @@ class OptimizerStep:
         policy, settings = self._state.policy, self._settings
         shape = (settings.batch_size, policy.horizon, policy.action_dim)
         noise, timestep = draw_training_noise(settings.seed, step, shape, len(policy.schedule))
+        numbers = (settings.batch_size, policy.augmentation_dim)
+        augmentation = draw_augmentation(settings.seed, step, numbers)
         indices = self._order.indices(step)
         return StepInputs(
             batch=self._windows.gather(send(indices[self._share], self._device)),
             noise=send(noise[self._share], self._device),
             timestep=send(timestep[self._share], self._device),
+            augmentation=send(augmentation[self._share], self._device),
         )
 
     def learn(self, inputs: StepInputs) -> Tensor:

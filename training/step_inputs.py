@@ -17,11 +17,13 @@ class StepInputs:
         batch: The windows.
         noise: Standard normal, shaped as `batch.action`.
         timestep: Noise level of each window.
+        augmentation: Uniform in [0, 1). Shape (batch, augmentation_dim of the policy).
     """
 
     batch: WindowBatch
     noise: Tensor
     timestep: Tensor
+    augmentation: Tensor
 
     def empty_like(self) -> "StepInputs":
         """Room for inputs of the same shapes."""
@@ -32,6 +34,7 @@ class StepInputs:
             batch=WindowBatch(observation, torch.empty_like(self.batch.action)),
             noise=torch.empty_like(self.noise),
             timestep=torch.empty_like(self.timestep),
+            augmentation=torch.empty_like(self.augmentation),
         )
 
     def copy_(self, other: "StepInputs") -> None:
@@ -41,7 +44,7 @@ class StepInputs:
 
     def _tensors(self) -> Iterator[Tensor]:
         yield from self.batch.observation.values()
-        yield from (self.batch.action, self.noise, self.timestep)
+        yield from (self.batch.action, self.noise, self.timestep, self.augmentation)
 
 
 def send(values: Tensor, device: torch.device) -> Tensor:
