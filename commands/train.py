@@ -17,7 +17,14 @@ from diffusion_controller.commands.experiment import (
 )
 from diffusion_controller.policy import DiffusionPolicy, find_device
 from diffusion_controller.runtime import evaluate_policy
-from diffusion_controller.training import Evaluate, Run, TrainingSettings, WandbWriter, train
+from diffusion_controller.training import (
+    Evaluate,
+    Run,
+    TrainingSettings,
+    WandbWriter,
+    keep_freed_memory,
+    train,
+)
 
 
 def run(config: DictConfig) -> int:
@@ -33,6 +40,7 @@ def run(config: DictConfig) -> int:
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)
     find_device(config.device)
+    keep_freed_memory()
     demonstrations = load_demonstrations(config)
     policy = make_policy(config, demonstrations)
     is_main = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from diffusion_controller.data import Normalizer, WindowBatch
 from diffusion_controller.policy import DiffusionPolicy, build
-from diffusion_controller.training import ExponentialMovingAverage
+from diffusion_controller.training import ExponentialMovingAverage, keep_freed_memory
 
 
 class OurPolicy:
@@ -32,6 +32,7 @@ class OurPolicy:
 
     def __init__(self, specification: Specification) -> None:
         """Builds the policy; average and optimizer come with the first training step."""
+        keep_freed_memory()  # as `dpc train` does
         self.policy = make_policy(specification)
         self._average: ExponentialMovingAverage | None = None
         self._optimizer = torch.optim.AdamW(
