@@ -128,5 +128,7 @@ def _announce(
         f"{len(demonstrations.episodes)} episodes, {len(demonstrations.training):,} windows"
         f"{mirrored}; policy of {parameters / 1e6:.2f} M parameters on {policy.device}; "
         f"writing to {directory}",
+        *demonstrations.notes,
+        sep="\n",
         file=sys.stderr,
     )

@@ -12,7 +12,10 @@ from diffusion_controller import DiffusionControllerError
 from .encoders import Encoder, augmentation_dim_of
 from .noise_schedule import NoiseSchedule
 from .normalization import Normalization
-from .samplers import SAMPLERS
+from .encoders import Encoder, augmentation_dim_of
+from .noise_schedule import NoiseSchedule
+from .normalization import Normalization
+from .samplers import SAMPLERS, samplers_for
 from .shapes import ActionChunk, Draws, Features, NoiseDraws, Timesteps
 
 if TYPE_CHECKING:
@@ -130,9 +133,10 @@ class DiffusionPolicy(nn.Module):
             PolicyConfigError: If there is no such sampler.
             NoiseScheduleError: If the schedule does not have that many timesteps.
         """
-        if sampler not in SAMPLERS:
+        if sampler not in samplers_for(self.schedule):
             raise PolicyConfigError(
-                f"sampler is {sampler!r}; expected one of {', '.join(SAMPLERS)}"
+                f"sampler is {sampler!r}; a {self.schedule.process} schedule is sampled with "
+                f"{' or '.join(samplers_for(self.schedule))}"
             )
         self._timesteps = SAMPLERS[sampler].timesteps(len(self.schedule), num_inference_steps)
         self.sampler, self.num_inference_steps = sampler, num_inference_steps

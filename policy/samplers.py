@@ -9,7 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from .noise_schedule import NoiseSchedule, leading_timesteps, linspace_timesteps
+from .noise_schedule import (
+    NoiseSchedule,
+    Process,
+    leading_timesteps,
+    linspace_timesteps,
+    trailing_timesteps,
+)
 from .shapes import ActionChunk, NoiseDraws
 
 Predict = Callable[[ActionChunk, int], ActionChunk]
@@ -68,9 +74,9 @@ def ddim_sample(
     chunk = noise[0]
     for step, timestep in enumerate(timesteps):
         previous = -1 if step + 1 == len(timesteps) else timesteps[step + 1]
-        alpha_cumprod = schedule.alpha_cumprod(previous)
+        signal, sigma = schedule.level(previous)
         clean, epsilon = schedule.clean_and_noise(predict(chunk, timestep), chunk, timestep)
-        chunk = math.sqrt(alpha_cumprod) * clean + math.sqrt(1 - alpha_cumprod) * epsilon
+        chunk = signal * clean + sigma * epsilon
     return chunk
 
 
@@ -100,10 +106,27 @@ def dpm_solver_sample(
     return chunk
 
 
+def euler_sample(
+    predict: Predict, noise: NoiseDraws, schedule: NoiseSchedule, timesteps: Sequence[int]
+) -> ActionChunk:
+    """Euler's method on the flow dx/dσ = ε − x_0: Liu et al. (2023), algorithm 1.
+
+    The velocity points from the clipped clean chunk to where the chunk is, so that the last
+    step lands on the clean chunk. Needs one draw.
+    """
+    chunk = noise[0]
+    for step, timestep in enumerate(timesteps):
+        previous = -1 if step + 1 == len(timesteps) else timesteps[step + 1]
+        (_, sigma_t), (_, sigma_s) = schedule.level(timestep), schedule.level(previous)
+        clean, _ = schedule.clean_and_noise(predict(chunk, timestep), chunk, timestep)
+        velocity = (chunk - clean) / sigma_t
+        chunk = chunk + (sigma_s - sigma_t) * velocity
+    return chunk
+
+
 def _log_snr(schedule: NoiseSchedule, timestep: int) -> tuple[float, float, float]:
     """λ = log(√ᾱ / √(1 − ᾱ)), √(1 − ᾱ) and √ᾱ at a timestep."""
-    alpha_cumprod = schedule.alpha_cumprod(timestep)
-    signal, sigma = math.sqrt(alpha_cumprod), math.sqrt(1 - alpha_cumprod)
+    signal, sigma = schedule.level(timestep)
     return math.log(signal / sigma), sigma, signal
 
 
@@ -115,11 +138,13 @@ class Sampler:
         sample: The function.
         timesteps: Timesteps to visit, from (num_train_timesteps, num_inference_steps).
         is_stochastic: Whether each denoising step draws noise.
+        process: Of the schedules that it can sample.
     """
 
     sample: Sample
     timesteps: Callable[[int, int], list[int]]
     is_stochastic: bool
+    process: Process = "diffusion"
 
     def num_draws(self, num_inference_steps: int) -> int:
         """How many draws of noise a chunk takes."""
@@ -130,5 +155,11 @@ SAMPLERS = {
     "ddpm": Sampler(ddpm_sample, leading_timesteps, is_stochastic=True),
     "ddim": Sampler(ddim_sample, leading_timesteps, is_stochastic=False),
     "dpm_solver++": Sampler(dpm_solver_sample, linspace_timesteps, is_stochastic=False),
+    "euler": Sampler(euler_sample, trailing_timesteps, is_stochastic=False, process="flow"),
 }
 """The samplers by the names that `load_policy` and the configuration take."""
+
+
+def samplers_for(schedule: NoiseSchedule) -> list[str]:
+    """Names of the samplers that can sample a schedule."""
+    return [name for name, sampler in SAMPLERS.items() if sampler.process == schedule.process]

@@ -1,5 +1,6 @@
 """Learning a policy from demonstrations: the loop, its resumable state, EMA and metrics."""
 
+from .batches import BatchReader
 from .data_order import DataOrder
 from .ema import ExponentialMovingAverage
 from .host_memory import keep_freed_memory
@@ -10,6 +11,7 @@ from .state import TrainState, TrainStateError
 from .train import Evaluate, Run, train, validation_loss
 
 __all__ = [
+    "BatchReader",
     "DataOrder",
     "Evaluate",
     "ExponentialMovingAverage",

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from diffusion_controller.data import WindowDataset
 
+from .batches import BatchReader
 from .data_order import DataOrder, draw_augmentation, draw_training_noise
 from .precision import autocast
 from .replay import ReplayedStep
@@ -33,8 +34,7 @@ class OptimizerStep:
         state: TrainState,
         settings: TrainingSettings,
         *,
-        windows: WindowDataset,
-        order: DataOrder,
+        batches: BatchReader,
         accelerator: Accelerator,
     ) -> None:
         """Prepare the steps after `state.step`.
@@ -42,17 +42,16 @@ class OptimizerStep:
         Args:
             state: What a step changes.
             settings: How it changes it.
-            windows: Where batches come from.
-            order: Which windows a step sees.
+            batches: Of this process, step by step.
             accelerator: Of this process, which computes its share of each batch.
 
         Raises:
             TrainingSettingsError: If the processes cannot share a batch evenly, or a CUDA graph
                 is asked for where there is none.
         """
-        self._state, self._settings, self._windows, self._order = state, settings, windows, order
+        self._state, self._settings, self._batches = state, settings, batches
         self._accelerator = accelerator
-        self._share = _share_of_batch(settings, accelerator)
+        self._share = share_of_batch(settings.batch_size, accelerator)
         self._device = state.policy.device
         if settings.compile:
             state.policy.network.compile()  # type: ignore[attr-defined]
@@ -77,9 +76,8 @@ class OptimizerStep:
         noise, timestep = draw_training_noise(settings.seed, step, shape, len(policy.schedule))
         numbers = (settings.batch_size, policy.augmentation_dim)
         augmentation = draw_augmentation(settings.seed, step, numbers)
-        indices = self._order.indices(step)
         return StepInputs(
-            batch=self._windows.gather(send(indices[self._share], self._device)),
+            batch=self._batches.batch(step),
             noise=send(noise[self._share], self._device),
             timestep=send(timestep[self._share], self._device),
             augmentation=send(augmentation[self._share], self._device),
@@ -97,15 +95,28 @@ class OptimizerStep:
         return loss.detach()
 
 
-def _share_of_batch(settings: TrainingSettings, accelerator: Accelerator) -> slice:
-    """Part of each batch that this process computes."""
+def batch_indices(
+    order: DataOrder, windows: WindowDataset, accelerator: Accelerator
+) -> Callable[[int], Tensor]:
+    """Which windows this process sees in a step, on the device where it gathers them."""
+    share = share_of_batch(order.batch_size, accelerator)
+    place = windows.device if windows.is_on_device else torch.device("cpu")
+    return lambda step: send(order.indices(step)[share], place)
+
+
+def share_of_batch(batch_size: int, accelerator: Accelerator) -> slice:
+    """Part of each batch that this process computes.
+
+    Raises:
+        TrainingSettingsError: If the processes cannot share a batch evenly.
+    """
     processes = accelerator.num_processes
-    if settings.batch_size % processes:
+    if batch_size % processes:
         raise TrainingSettingsError(
-            f"batch_size is {settings.batch_size}, which {processes} processes cannot share "
+            f"batch_size is {batch_size}, which {processes} processes cannot share "
             f"evenly; choose a multiple of {processes}"
         )
-    size = settings.batch_size // processes
+    size = batch_size // processes
     return slice(accelerator.process_index * size, (accelerator.process_index + 1) * size)
 
 

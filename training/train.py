@@ -14,6 +14,7 @@ from tqdm import tqdm
 from diffusion_controller.data import WindowDataset
 from diffusion_controller.policy import DiffusionPolicy
 
+from .batches import BatchReader
 from .checkpoints import keep_checkpoint
 from .data_order import DataOrder, draw_training_noise
 from .ema import ExponentialMovingAverage
@@ -22,7 +23,7 @@ from .metrics import MetricsWriter, WandbWriter
 from .precision import float32_products
 from .settings import TrainingSettings
 from .state import StateSaving, TrainState
-from .step import OptimizerStep
+from .step import OptimizerStep, batch_indices
 from .step_inputs import send
 
 Evaluate = Callable[[DiffusionPolicy], Mapping[str, float]]
@@ -88,15 +89,17 @@ def train(
     validation = None if validation is None else validation.to(policy.device)
     order = DataOrder(num_windows=len(windows), batch_size=settings.batch_size, seed=settings.seed)
     state = begin_or_resume(policy, settings, run)
-    take_step = OptimizerStep(
-        state, settings, windows=windows, order=order, accelerator=accelerator
+    batches = BatchReader(
+        windows, batch_indices(order, windows, accelerator), num_steps=settings.num_steps
     )
+    take_step = OptimizerStep(state, settings, batches=batches, accelerator=accelerator)
     is_main = accelerator.is_main_process
     metrics = _open_metrics(run, state) if is_main else None
     saving = StateSaving(state, run.state_path, interval_s=settings.state_interval_s)
 
     with (
         float32_products(settings.precision, policy.device),
+        batches,
         StopRequest() as stop,
         _progress(settings, state, visible=is_main) as progress,
     ):

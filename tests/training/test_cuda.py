@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 
 from diffusion_controller.data import WindowDataset
 from diffusion_controller.policy import DiffusionPolicy
 from diffusion_controller.training import DataOrder, Run, read_metrics_lines, train
+from diffusion_controller.training.batches import BatchReader
 from diffusion_controller.training.replay import WARM_UP_CALLS
-from diffusion_controller.training.step import OptimizerStep
+from diffusion_controller.training.step import OptimizerStep, batch_indices
 from diffusion_controller.training.train import begin_or_resume
 from tests.policy.policies import small_policy
 from tests.training.trainings import settings, windows
@@ -84,13 +86,14 @@ def _waiting_is_an_error() -> Iterator[None]:
 
 
 def _step(directory: Path, policy: DiffusionPolicy, data: WindowDataset, **changes: Any) -> Any:
-    from accelerate import Accelerator
-
     chosen = settings(**changes)
     data = data.to(policy.device)
     order = DataOrder(num_windows=len(data), batch_size=chosen.batch_size, seed=chosen.seed)
     state = begin_or_resume(policy, chosen, Run(directory=directory, provenance={}))
-    return OptimizerStep(state, chosen, windows=data, order=order, accelerator=Accelerator())
+    accelerator = Accelerator()
+    indices = batch_indices(order, data, accelerator)
+    batches = BatchReader(data, indices, num_steps=chosen.num_steps)
+    return OptimizerStep(state, chosen, batches=batches, accelerator=accelerator)
 
 
 @GRAPHS

@@ -18,9 +18,10 @@ from diffusion_controller.training import (
     TrainingSettingsError,
     TrainState,
 )
+from diffusion_controller.training.batches import BatchReader
 from diffusion_controller.training.replay import WARM_UP_CALLS, ReplayedStep
 from diffusion_controller.training.state import StateSaving
-from diffusion_controller.training.step import OptimizerStep
+from diffusion_controller.training.step import OptimizerStep, batch_indices
 from tests.policy.policies import small_policy
 from tests.training.trainings import run_training, settings, windows
 
@@ -34,9 +35,10 @@ def _state(learning_rate: float | Tensor = 0.0) -> TrainState:
 def _step(state: TrainState, data: WindowDataset | None = None, **changes: Any) -> OptimizerStep:
     chosen, data = settings(**changes), data or windows()
     order = DataOrder(num_windows=len(data), batch_size=chosen.batch_size, seed=chosen.seed)
-    return OptimizerStep(
-        state, chosen, windows=data, order=order, accelerator=Accelerator(cpu=True)
-    )
+    accelerator = Accelerator(cpu=True)
+    indices = batch_indices(order, data, accelerator)
+    batches = BatchReader(data, indices, num_steps=chosen.num_steps)
+    return OptimizerStep(state, chosen, batches=batches, accelerator=accelerator)
 
 
 def _weights(policy: DiffusionPolicy) -> Tensor:
