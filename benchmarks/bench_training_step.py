@@ -16,7 +16,7 @@ import argparse
 from contextlib import ExitStack
 from typing import Any
 
-from contest import SIZES, Contestant, Size, Times, find_sides, parse_arguments, ratios, write
+from contest import SIZES, Contestant, Size, Times, find_sides, make_parser, ratios, write
 
 WARM_UP_STEPS = 2  # the first steps allocate
 
@@ -97,4 +97,4 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(parse_arguments(__doc__, "training_step", rounds=9))
+    run(make_parser(__doc__, "training_step", rounds=9, large_rounds=2).parse_args())

@@ -143,13 +143,15 @@ class Times:
         return statistics.median(self.cpu_s)
 
 
-def parse_arguments(document: str | None, name: str, rounds: int) -> argparse.Namespace:
+def make_parser(
+    document: str | None, name: str, *, rounds: int, large_rounds: int
+) -> argparse.ArgumentParser:
     """The options that both benchmarks take."""
     parser = argparse.ArgumentParser(description=(document or "").splitlines()[0])
     parser.add_argument("--peer-python", help="interpreter with LeRobot; without it: not measured")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--rounds", type=int, default=rounds)
-    parser.add_argument("--large-rounds", type=int, default=2, help="of sizes that take seconds")
+    parser.add_argument("--large-rounds", type=int, default=large_rounds, help="of the largest")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
         "--wait-policy",
@@ -159,7 +161,7 @@ def parse_arguments(document: str | None, name: str, rounds: int) -> argparse.Na
         "from multiplying the times",
     )
     parser.add_argument("--out", type=Path, default=HERE / "results" / f"{name}.json")
-    return parser.parse_args()
+    return parser
 
 
 def find_sides(arguments: argparse.Namespace) -> dict[str, str]:
