@@ -256,7 +256,7 @@ class DiffusionPolicy(nn.Module):
         """
         batch, steps = len(features), len(self.timesteps)
         levels = self._levels_on(features.device).repeat_interleave(batch)
-        modulations = self._modulate(levels, features.repeat(steps, 1, 1)).unflatten(0, (steps, -1))
+        modulations = self._modulate(levels, features.repeat(steps, 1, 1)).view(steps, batch, -1)
         place = {timestep: step for step, timestep in enumerate(self.timesteps)}
 
         def predict(noisy: ActionChunk, timestep: int) -> ActionChunk:
