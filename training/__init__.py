@@ -3,6 +3,7 @@
 from .batches import BatchReader
 from .data_order import DataOrder
 from .ema import ExponentialMovingAverage
+from .host_memory import keep_freed_memory
 from .interruption import TrainingInterruptedError
 from .metrics import MetricsError, MetricsWriter, WandbWriter, read_metrics_lines
 from .settings import TrainingSettings, TrainingSettingsError
@@ -23,6 +24,7 @@ __all__ = [
     "TrainingSettings",
     "TrainingSettingsError",
     "WandbWriter",
+    "keep_freed_memory",
     "read_metrics_lines",
     "train",
     "validation_loss",
