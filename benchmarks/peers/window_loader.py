@@ -13,12 +13,9 @@ import resource
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
-from peers.contestant import describe
+from contestant import describe
 
 SIDES = {
     "memory": ("our_windows", "WindowsInMemory"),
@@ -72,9 +69,7 @@ def main() -> None:
         answer: dict[str, Any] = {}
         if order["do"] == "build":
             start, batch_size = time.perf_counter(), order["batch_size"]
-            windows = getattr(importlib.import_module(f"peers.{module}"), name)(
-                order["paths"], batch_size
-            )
+            windows = getattr(importlib.import_module(module), name)(order["paths"], batch_size)
             answer = {
                 **describe(),
                 "windows": len(windows),
