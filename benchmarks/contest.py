@@ -17,12 +17,48 @@ from machine import describe_machine
 HERE = Path(__file__).parent
 NOT_MEASURED = "not measured"
 
-SIZES: dict[str, tuple[tuple[int, ...], int]] = {
-    "32-64-128": ((32, 64, 128), 128),
-    "64-128-256": ((64, 128, 256), 128),
-    "256-512-1024": ((256, 512, 1024), 256),
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """A policy that is compared.
+
+    Attributes:
+        channels: Of the U-Net's levels.
+        timestep_dim: Of the timestep's embedding.
+        sees: `state` or `image`; an image needs a ResNet-18 in front.
+        batch_size: Samples in a training step.
+    """
+
+    channels: tuple[int, ...]
+    timestep_dim: int
+    sees: str = "state"
+    batch_size: int = 256
+
+    @property
+    def is_large(self) -> bool:
+        """Whether a step or a chunk takes seconds, and the weights gigabytes."""
+        return self.channels[-1] >= 2048
+
+    def order(self, num_inference_steps: int) -> dict[str, Any]:
+        """For a contestant to build it."""
+        return {
+            "do": "build",
+            "sees": self.sees,
+            "channels": self.channels,
+            "timestep_dim": self.timestep_dim,
+            "num_inference_steps": num_inference_steps,
+        }
+
+
+SIZES = {
+    "32-64-128": Size(channels=(32, 64, 128), timestep_dim=128),
+    "64-128-256": Size(channels=(64, 128, 256), timestep_dim=128),
+    "256-512-1024": Size(channels=(256, 512, 1024), timestep_dim=256),
+    "image-512-1024-2048": Size(
+        channels=(512, 1024, 2048), timestep_dim=128, sees="image", batch_size=64
+    ),
 }
-"""Channels and timestep_dim of the networks, by name; the last is the published one."""
+"""By name; the last two are the published ones, for states and for images."""
 
 
 class ContestantError(RuntimeError):
@@ -30,9 +66,17 @@ class ContestantError(RuntimeError):
 
 
 class Contestant:
-    """A side of the comparison: `benchmarks/peers/contestant.py` in an interpreter."""
+    """A side of the comparison: a script of `benchmarks/peers` in an interpreter."""
 
-    def __init__(self, side: str, python: str, threads: int, wait_policy: str) -> None:
+    def __init__(
+        self,
+        side: str,
+        python: str,
+        threads: int,
+        wait_policy: str,
+        *,
+        script: str = "contestant.py",
+    ) -> None:
         """Starts it; all sides get the same threads and the same way of waiting for them."""
         self.side = side
         environment = os.environ | {
@@ -42,7 +86,7 @@ class Contestant:
         if wait_policy != "default":
             environment["OMP_WAIT_POLICY"] = wait_policy
         self._process = subprocess.Popen(
-            [python, str(HERE / "peers" / "contestant.py"), side],
+            [python, str(HERE / "peers" / script), side],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -83,15 +127,18 @@ class Times:
     Attributes:
         wall_s: On the wall, per step or call [s].
         cpu_s: Of the CPU, over all threads [s].
+        peak_memory_gib: Most memory that its process ever held.
     """
 
     wall_s: list[float] = field(default_factory=list)
     cpu_s: list[float] = field(default_factory=list)
+    peak_memory_gib: float = 0.0
 
-    def add(self, answer: Mapping[str, list[float]]) -> None:
+    def add(self, answer: Mapping[str, Any]) -> None:
         """Takes in an answer of a contestant."""
         self.wall_s += answer["wall_s"]
         self.cpu_s += answer["cpu_s"]
+        self.peak_memory_gib = max(self.peak_memory_gib, answer["peak_memory_gib"])
 
     @property
     def median_wall_s(self) -> float:
@@ -104,12 +151,15 @@ class Times:
         return statistics.median(self.cpu_s)
 
 
-def parse_arguments(document: str | None, name: str, rounds: int) -> argparse.Namespace:
+def make_parser(
+    document: str | None, name: str, *, rounds: int, large_rounds: int
+) -> argparse.ArgumentParser:
     """The options that both benchmarks take."""
     parser = argparse.ArgumentParser(description=(document or "").splitlines()[0])
     parser.add_argument("--peer-python", help="interpreter with LeRobot; without it: not measured")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--large-rounds", type=int, default=large_rounds, help="of the largest")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
         "--wait-policy",
@@ -119,18 +169,15 @@ def parse_arguments(document: str | None, name: str, rounds: int) -> argparse.Na
         "from multiplying the times",
     )
     parser.add_argument("--out", type=Path, default=HERE / "results" / f"{name}.json")
-    return parser.parse_args()
+    return parser
 
 
-def start(arguments: argparse.Namespace) -> list[Contestant]:
-    """The sides that can be measured here, ours first."""
+def find_sides(arguments: argparse.Namespace) -> dict[str, str]:
+    """The sides that can be measured here and the interpreter of each, ours first."""
     pythons = {"ours": sys.executable, "plain": sys.executable}
     if arguments.peer_python:
         pythons["lerobot"] = arguments.peer_python
-    return [
-        Contestant(side, python, arguments.threads, arguments.wait_policy)
-        for side, python in pythons.items()
-    ]
+    return pythons
 
 
 def ratios(ours: float, others: Mapping[str, float]) -> dict[str, float | str]:

@@ -1,5 +1,6 @@
 """From the configuration of an experiment to demonstrations and a policy."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from diffusion_controller.commands.errors import CommandError
+from diffusion_controller.commands.image_place import choose_place, explain_place
 from diffusion_controller.data import (
     ArrayField,
     Normalizer,
@@ -34,6 +36,7 @@ class Demonstrations:
         episodes: The training episodes.
         seeds: Seeds that the training episodes began from, as far as known.
         control_hz: Rate of the recording in [Hz]; None if not recorded.
+        notes: What is worth knowing about how they were read, a line each.
     """
 
     training: WindowDataset
@@ -41,11 +44,17 @@ class Demonstrations:
     episodes: tuple[int, ...]
     seeds: tuple[int, ...]
     control_hz: float | None
+    notes: tuple[str, ...] = ()
 
 
 def load_demonstrations(config: DictConfig) -> Demonstrations:
-    """Read the demonstrations that `config.data` and `config.task` describe."""
+    """Read the demonstrations that `config.data` and `config.task` describe.
+
+    Raises:
+        CommandError: `config.images_from` is not a place.
+    """
     task, policy = config.task, config.policy
+    fields = {str(name): _field(field) for name, field in task.observations.items()}
     buffer = ReplayBuffer.open(config.data)
     split = split_episodes(
         buffer.num_episodes,
@@ -53,19 +62,29 @@ def load_demonstrations(config: DictConfig) -> Demonstrations:
         max_train_episodes=config.episodes,
         seed=config.training.seed,
     )
+    place = choose_place(
+        config.get("images_from", "auto"),  # runs of before have no such key
+        buffer,
+        fields,
+        episodes=(*split.train, *split.validation),
+    )
 
     def windows(episodes: tuple[int, ...]) -> WindowDataset:
         return load_windows(
             buffer,
-            {name: _field(field) for name, field in task.observations.items()},
+            fields,
             _field(task.action),
             horizon=policy.horizon,
             obs_horizon=policy.obs_horizon,
             action_horizon=policy.action_horizon,
             episodes=episodes,
+            images_in_memory=place.in_memory,
         )
 
+    start = time.perf_counter()
     training = windows(split.train)
+    validation = windows(split.validation) if split.validation else None
+    duration = time.perf_counter() - start
     if task.mirror:
         training = training.with_transformed_copy(MIRROR_TRANSFORMS)
     recorded = buffer.metadata.get("seeds")
@@ -74,10 +93,11 @@ def load_demonstrations(config: DictConfig) -> Demonstrations:
         recorded = range(first, last + 1)
     return Demonstrations(
         training=training,
-        validation=windows(split.validation) if split.validation else None,
+        validation=validation,
         episodes=split.train,
         seeds=tuple(int(recorded[e]) for e in split.train if e < len(recorded)) if recorded else (),
         control_hz=buffer.metadata.get("control_hz"),
+        notes=tuple(explain_place(place, buffer, fields, url=str(config.data), duration=duration)),
     )
 
 
@@ -105,7 +125,8 @@ def make_policy(
 def _check_shapes(policy: DiffusionPolicy, windows: WindowDataset) -> None:
     """Refuse an encoder that was described for other observations than were recorded."""
     for name, shape in policy.observation_shapes.items():
-        found = tuple(windows.observations[name].shape[1:])
+        recorded: Any = {**windows.observations, **windows.images}[name]
+        found = tuple(recorded.shape[1:])
         if found != shape:
             raise CommandError(
                 f"the encoder reads {name} of shape {shape}; in the demonstrations it has shape "
@@ -117,15 +138,16 @@ def fit_normalizer(normalization: DictConfig, windows: WindowDataset) -> Normali
     """Fit what the experiment says about each observation and the action."""
     arrays = {name: values.numpy() for name, values in windows.observations.items()}
     arrays["action"] = windows.actions.numpy()
-    unknown = sorted(set(map(str, normalization)) - set(arrays))
+    known = {*arrays, *windows.images}
+    unknown = sorted(set(map(str, normalization)) - known)
     if unknown:
         raise CommandError(
-            f"task.normalization has {', '.join(unknown)}; expected {', '.join(arrays)}"
+            f"task.normalization has {', '.join(unknown)}; expected {', '.join(sorted(known))}"
         )
     modes: dict[str, Mode] = {str(name): entry.mode for name, entry in normalization.items()}
     ranges = {}
     for name, entry in normalization.items():
-        is_image = arrays[str(name)].ndim == 4  # one map for all pixels and colours
+        is_image = str(name) in windows.images  # one map for all pixels and colours
         if is_image and entry.mode != "identity" and entry.range is None:
             raise CommandError(
                 f"task.normalization.{name!s} is {entry.mode} without a range; images need "

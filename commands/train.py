@@ -17,7 +17,14 @@ from diffusion_controller.commands.experiment import (
 )
 from diffusion_controller.policy import DiffusionPolicy, ImageEncoder, find_device
 from diffusion_controller.runtime import evaluate_policy
-from diffusion_controller.training import Evaluate, Run, TrainingSettings, WandbWriter, train
+from diffusion_controller.training import (
+    Evaluate,
+    Run,
+    TrainingSettings,
+    WandbWriter,
+    keep_freed_memory,
+    train,
+)
 
 
 def run(config: DictConfig) -> int:
@@ -33,6 +40,7 @@ def run(config: DictConfig) -> int:
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)
     find_device(config.device)
+    keep_freed_memory()
     demonstrations = load_demonstrations(config)
     is_begun = (directory / "state.pt").exists()  # then it has weights of its own
     weights = None if is_begun else config.get("encoder_weights")
@@ -122,6 +130,8 @@ def _announce(
         f"{len(demonstrations.episodes)} episodes, {len(demonstrations.training):,} windows"
         f"{mirrored}; policy of {parameters / 1e6:.2f} M parameters on {policy.device}; "
         f"writing to {directory}",
+        *demonstrations.notes,
+        sep="\n",
         file=sys.stderr,
     )
     for encoder in policy.modules():

@@ -18,7 +18,9 @@ from diffusion_controller.data.errors import (
     StoreFormatError,
     StoreNotFoundError,
     StoreWriteError,
+    TransformError,
 )
+from diffusion_controller.data.memory import available_memory
 from diffusion_controller.data.normalizer import AffineChannels, Mode, Normalizer
 from diffusion_controller.data.split import EpisodeSplit, split_episodes
 
@@ -35,13 +37,13 @@ if TYPE_CHECKING:
     from diffusion_controller.data.layout import ArraySpec
     from diffusion_controller.data.replay_buffer import ReplayBuffer
     from diffusion_controller.data.validate import validate_buffer
-    from diffusion_controller.data.windows import (
+    from diffusion_controller.data.window_loading import (
         ArrayField,
-        WindowBatch,
-        WindowDataset,
         check_horizons,
+        image_arrays,
         load_windows,
     )
+    from diffusion_controller.data.windows import WindowBatch, WindowDataset
 
 __all__ = [
     "EMBEDDED_DEMONSTRATIONS",
@@ -69,14 +71,17 @@ __all__ = [
     "StoreFormatError",
     "StoreNotFoundError",
     "StoreWriteError",
+    "TransformError",
     "WindowBatch",
     "WindowDataset",
+    "available_memory",
     "check_horizons",
     "content_digest",
     "convert_buffer",
     "download_dataset",
     "draw_episodes",
     "format_summary",
+    "image_arrays",
     "load_windows",
     "split_episodes",
     "summarize",
@@ -100,11 +105,12 @@ _LATE = {
     "validate_buffer": "validate",
     "ArraySpec": "layout",
     "ReplayBuffer": "replay_buffer",
-    "ArrayField": "windows",
+    "ArrayField": "window_loading",
+    "check_horizons": "window_loading",
+    "image_arrays": "window_loading",
+    "load_windows": "window_loading",
     "WindowBatch": "windows",
     "WindowDataset": "windows",
-    "check_horizons": "windows",
-    "load_windows": "windows",
 }
 
 

@@ -35,6 +35,10 @@ class ImageRangeError(DiffusionControllerError, ValueError):
     """Float images whose values are not whole numbers between 0 and 255."""
 
 
+class TransformError(DiffusionControllerError, ValueError):
+    """A transform of an observation or action is missing, or not of the kind that was expected."""
+
+
 class NotEnoughEpisodesError(DiffusionControllerError, ValueError):
     """More episodes were asked for than there are."""
 

@@ -1,6 +1,7 @@
 """Recorded episodes in zarr, in the layout of the published diffusion policy data sets."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,6 +28,7 @@ from diffusion_controller.data.layout import (
     pieces,
     read_ends,
     read_members,
+    read_scattered,
 )
 from diffusion_controller.data.stores import (
     DurableStore,
@@ -197,9 +199,7 @@ class ReplayBuffer:
             ImageRangeError: A value does not fit `dtype`.
         """
         array = self.array(name)
-        wanted = np.full(self.num_steps, episodes is None)
-        for index in episodes or ():
-            wanted[slice(*self.episode_range(index))] = True
+        wanted = self._steps_wanted(episodes)
         if not allow_missing_chunks:
             self._refuse_missing(name, wanted)
         target = np.dtype(array.dtype if dtype is None else dtype)
@@ -217,6 +217,42 @@ class ReplayBuffer:
             )
             filled += len(taken)
         return result
+
+    def steps(self, name: str, *, episodes: Sequence[int] | None = None) -> NDArray[np.int64]:
+        """Numbers of the steps that `read` would read, for `read_at`; the array stays unread.
+
+        Raises:
+            ArrayNotFoundError: There is no such array.
+            MissingChunkError: A chunk of those episodes is not in the store.
+        """
+        self.array(name)
+        wanted = self._steps_wanted(episodes)
+        self._refuse_missing(name, wanted)
+        return np.flatnonzero(wanted)
+
+    def read_at(
+        self, name: str, steps: NDArray[np.int64], *, dtype: DTypeLike | None = None
+    ) -> NDArray[Any]:
+        """One array at single steps; only the chunks that hold them are read.
+
+        Args:
+            name: Array under `data/`.
+            steps: At least one; strictly increasing.
+            dtype: Type of the result; conversion to an integer type must lose nothing.
+
+        Returns:
+            Shape (len(steps), ...).
+
+        Raises:
+            ArrayNotFoundError: There is no such array.
+            StoreFormatError: A chunk cannot be decoded.
+            ImageRangeError: A value does not fit `dtype`.
+        """
+        array = self.array(name)
+        target = np.dtype(array.dtype if dtype is None else dtype)
+        with self._explained(name, int(steps[0]), int(steps[-1])):
+            values = read_scattered(array, steps)
+        return cast_exactly(values, target, name=name, steps=steps)
 
     def array(self, name: str) -> zarr.Array[Any]:
         """The array `data/<name>`.
@@ -271,12 +307,25 @@ class ReplayBuffer:
         self.episode_ends = np.append(self.episode_ends, np.int64(stop))
         self._missing.clear()
 
+    def _steps_wanted(self, episodes: Sequence[int] | None) -> NDArray[np.bool_]:
+        """Which steps belong to some episodes, or to any. Shape (num_steps,)."""
+        wanted = np.full(self.num_steps, episodes is None)
+        for index in episodes or ():
+            wanted[slice(*self.episode_range(index))] = True
+        return wanted
+
     def _read_steps(self, name: str, start: int, stop: int) -> NDArray[Any]:
-        try:
+        with self._explained(name, start, stop - 1):
             return np.asarray(self.array(name)[start:stop])
+
+    @contextmanager
+    def _explained(self, name: str, first: int, last: int) -> Iterator[None]:
+        """Says which steps it was whose chunks could not be decoded."""
+        try:
+            yield
         except (RuntimeError, ValueError, OSError, TypeError) as error:
             raise StoreFormatError(
-                f"{self._name}: steps {start} to {stop - 1} of data/{name} cannot be decoded "
+                f"{self._name}: steps {first} to {last} of data/{name} cannot be decoded "
                 f"({error}); find the damaged chunk with `dpc data validate`"
             ) from error
 

@@ -25,6 +25,7 @@ from diffusion_controller.envs.render import PushTRenderer, RenderError
 from diffusion_controller.envs.symmetry import (
     MIRROR_TRANSFORMS,
     mirror_action,
+    mirror_image,
     mirror_keypoints,
     mirror_state,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "initial_state",
     "keypoints_of_state",
     "mirror_action",
+    "mirror_image",
     "mirror_keypoints",
     "mirror_state",
     "register_environments",

@@ -78,9 +78,25 @@ def mirror_keypoints(keypoints: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.asarray((mirrored @ design.T).reshape(keypoints.shape), dtype=keypoints.dtype)
 
 
+def mirror_image(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Mirror image of pictures about the axis of the goal; its own inverse.
+
+    Row and column of a pixel are exchanged and counted from the other end. Equal to the picture
+    of the mirrored state but along edges, where rasterizing is not symmetric.
+
+    Args:
+        image: Pictures as `PushTRenderer` draws them. Shape (…, size, size, channels).
+
+    Returns:
+        A new array of the same shape and dtype.
+    """
+    return np.array(image[..., ::-1, ::-1, :].swapaxes(-3, -2))
+
+
 MIRROR_TRANSFORMS = {
     "action": mirror_action,
     "agent": mirror_action,
+    "image": mirror_image,
     "keypoints": mirror_keypoints,
     "state": mirror_state,
 }

@@ -98,6 +98,7 @@ class DiffusionPolicy(nn.Module):
         self.normalization = Normalization(normalizer)
         self.noise_scheduler = noise_scheduler
         self.schedule = NoiseSchedule.from_scheduler(noise_scheduler)
+        self._schedules: dict[torch.device, NoiseSchedule] = {}
         self.horizon, self.obs_horizon, self.action_horizon = horizon, obs_horizon, action_horizon
         self.conditioning = conditioning
         self.observation_shapes = dict(self.encoder.observation_shapes)
@@ -128,16 +129,17 @@ class DiffusionPolicy(nn.Module):
         """Choose how chunks are denoised.
 
         Raises:
-            PolicyConfigError: If there is no such sampler.
+            PolicyConfigError: If there is no such sampler for the policy's noise schedule.
             NoiseScheduleError: If the schedule does not have that many timesteps.
         """
         if sampler not in samplers_for(self.schedule):
             raise PolicyConfigError(
-                f"sampler is {sampler!r}; a {self.schedule.process} schedule is sampled with "
-                f"{' or '.join(samplers_for(self.schedule))}"
+                f"sampler is {sampler!r}; for a {self.schedule.process} schedule expected one of "
+                f"{', '.join(samplers_for(self.schedule))}"
             )
         self.timesteps = SAMPLERS[sampler].timesteps(len(self.schedule), num_inference_steps)
         self.sampler, self.num_inference_steps = sampler, num_inference_steps
+        self._levels: dict[torch.device, Timesteps] = {}
 
     def set_engine(self, engine: str, precision: Precision = "fp32") -> None:
         """Choose what computes chunks: see `engines.ENGINES`.
@@ -173,7 +175,7 @@ class DiffusionPolicy(nn.Module):
         """
         clean = self.normalization.normalize("action", batch.action)
         features = self.encode(batch.observation, augmentation)
-        schedule = self.schedule.to(clean.device)
+        schedule = self._schedule_on(clean.device)
         noisy = schedule.add_noise(clean, noise, timestep)
         target = schedule.target(clean, noise, timestep)
         modulation = self._modulate(timestep, features)
@@ -253,8 +255,8 @@ class DiffusionPolicy(nn.Module):
             All `horizon` actions in physical units.
         """
         batch, steps = len(features), len(self.timesteps)
-        levels = torch.tensor(self.timesteps, device=features.device).repeat_interleave(batch)
-        modulations = self._modulate(levels, features.repeat(steps, 1, 1)).unflatten(0, (steps, -1))
+        levels = self._levels_on(features.device).repeat_interleave(batch)
+        modulations = self._modulate(levels, features.repeat(steps, 1, 1)).view(steps, batch, -1)
         place = {timestep: step for step, timestep in enumerate(self.timesteps)}
 
         def predict(noisy: ActionChunk, timestep: int) -> ActionChunk:
@@ -263,6 +265,18 @@ class DiffusionPolicy(nn.Module):
         sample = SAMPLERS[self.sampler].sample
         chunk = sample(predict, noise, self.schedule, self.timesteps)
         return self.normalization.denormalize("action", chunk)
+
+    def _schedule_on(self, device: torch.device) -> NoiseSchedule:
+        """The schedule on a device, copied there once: a GPU is waited for at every copy."""
+        if device not in self._schedules:
+            self._schedules[device] = self.schedule.to(device)
+        return self._schedules[device]
+
+    def _levels_on(self, device: torch.device) -> Timesteps:
+        """The sampler's timesteps on a device, copied there once."""
+        if device not in self._levels:
+            self._levels[device] = torch.tensor(self.timesteps, device=device)
+        return self._levels[device]
 
     def encode(
         self, observation: Mapping[str, Tensor], augmentation: Draws | None = None

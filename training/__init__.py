@@ -1,7 +1,9 @@
 """Learning a policy from demonstrations: the loop, its resumable state, EMA and metrics."""
 
+from .batches import BatchReader
 from .data_order import DataOrder
 from .ema import ExponentialMovingAverage
+from .host_memory import keep_freed_memory
 from .interruption import TrainingInterruptedError
 from .metrics import MetricsError, MetricsWriter, WandbWriter, read_metrics_lines
 from .settings import TrainingSettings, TrainingSettingsError
@@ -9,6 +11,7 @@ from .state import TrainState, TrainStateError
 from .train import Evaluate, Run, train, validation_loss
 
 __all__ = [
+    "BatchReader",
     "DataOrder",
     "Evaluate",
     "ExponentialMovingAverage",
@@ -21,6 +24,7 @@ __all__ = [
     "TrainingSettings",
     "TrainingSettingsError",
     "WandbWriter",
+    "keep_freed_memory",
     "read_metrics_lines",
     "train",
     "validation_loss",

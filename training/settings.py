@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from diffusion_controller import DiffusionControllerError
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "tf32", "bf16"]
 
 
 class TrainingSettingsError(DiffusionControllerError, ValueError):
@@ -28,12 +28,17 @@ class TrainingSettings:
         ema_power: See `ExponentialMovingAverage`.
         ema_max_decay: Likewise.
         precision: `bf16` runs the matrix products in bfloat16; slow on a CPU without AVX512-BF16.
+            `tf32` rounds the factors of float32 products, on GPUs from Ampere on.
         compile: Compile the network; costs minutes at the start.
+        cuda_graph: Record a step once and launch it as a whole: for small policies, whose
+            kernels a GPU runs faster than a host launches them. CUDA, one process.
         seed: Decides weights, data order, noise and timesteps.
         log_interval: Optimizer steps averaged into one line of metrics.
         evaluation_interval: Optimizer steps between closed-loop evaluations; 0 only at the end.
         keep_checkpoints: How many of the best checkpoints by closed-loop score are kept.
         state_interval_s: Time between writes of the resumable state; does not change the result.
+            Longer where a write is slow, so that it takes a twentieth of the time at most; 0
+            writes after every step.
     """
 
     num_steps: int
@@ -47,6 +52,7 @@ class TrainingSettings:
     ema_max_decay: float = 0.9999
     precision: Precision = "fp32"
     compile: bool = False
+    cuda_graph: bool = False
     seed: int = 0
     log_interval: int = 100
     evaluation_interval: int = 0

@@ -2,6 +2,8 @@
 
 import io
 import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from diffusion_controller import DiffusionControllerError
 from diffusion_controller.policy import DiffusionPolicy
 
 from .ema import ExponentialMovingAverage
+from .metrics import MetricsWriter
 
 
 class TrainStateError(DiffusionControllerError, ValueError):
@@ -43,6 +46,14 @@ class TrainState:
     loss_sum: Tensor = field(default_factory=lambda: torch.zeros(()))
     metrics_length: int = 0
     checkpoints: list[tuple[float, str]] = field(default_factory=list)
+
+    def set_learning_rate(self, value: float) -> None:
+        """Of the next optimizer step; a rate that lies on the device is changed there."""
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(value)
+            else:
+                group["lr"] = value
 
     def save(self, path: Path) -> None:
         """Write the state, whole or not at all: the file before stays until this one is complete.
@@ -87,7 +98,7 @@ class TrainState:
             stored: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             self.policy.load_state_dict(stored["policy"])
             self.ema.load_state_dict(stored["ema"])
-            self.optimizer.load_state_dict(stored["optimizer"])
+            _load_moments(self.optimizer, stored["optimizer"])
         except FileNotFoundError as error:
             raise TrainStateError(f"no training state at {path}; start a new run") from error
         except Exception as error:  # torch raises many kinds for a damaged file
@@ -100,3 +111,56 @@ class TrainState:
         self.loss_sum = stored["loss_sum"].to(self.policy.device)
         self.metrics_length = int(stored["metrics_length"])
         self.checkpoints = [(float(score), str(name)) for score, name in stored["checkpoints"]]
+
+
+class StateSaving:
+    """Writes a training's state now and then, and takes a twentieth of the time at most.
+
+    A state is about as large as four times the weights, and while it is written nothing is
+    learnt: 0.1 GB in a moment, 4 GB in seconds.
+    """
+
+    def __init__(
+        self,
+        state: TrainState,
+        path: Path,
+        *,
+        interval_s: float,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin to count.
+
+        Args:
+            state: To write.
+            path: Where.
+            interval_s: Time between two writes in [s], where they are fast enough; 0 for no wait.
+            now: Monotonic clock in [s].
+        """
+        self._state, self._path, self._interval_s, self._now = state, path, interval_s, now
+        self._done_at, self._took_s = now(), 0.0
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time."""
+        pause = max(self._interval_s, 19 * self._took_s) if self._interval_s else 0.0
+        return self._now() - self._done_at >= pause
+
+    def save(self, metrics: MetricsWriter) -> None:
+        """Write the state, with the metrics written before it.
+
+        Raises:
+            TrainStateError: If there is no room for it; what was there before is kept.
+        """
+        began = self._now()
+        self._state.metrics_length = metrics.flush()
+        self._state.save(self._path)
+        self._done_at = self._now()
+        self._took_s = self._done_at - began
+
+
+def _load_moments(optimizer: torch.optim.Optimizer, stored: dict[str, Any]) -> None:
+    """Restore what the steps made; how the optimizer computes stays as it was built here."""
+    built = [dict(group) for group in optimizer.param_groups]
+    optimizer.load_state_dict(stored)
+    for group, options in zip(optimizer.param_groups, built, strict=True):
+        group.update({name: value for name, value in options.items() if name != "params"})

@@ -1,27 +1,30 @@
 """The training loop, from windows of demonstrations to checkpoints of a policy."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from diffusion_controller.data import WindowDataset
 from diffusion_controller.policy import DiffusionPolicy
 
+from .batches import BatchReader
 from .checkpoints import keep_checkpoint
-from .data_order import DataOrder, draw_augmentation, draw_training_noise
+from .data_order import DataOrder, draw_training_noise
 from .ema import ExponentialMovingAverage
 from .interruption import StopRequest, TrainingInterruptedError
 from .metrics import MetricsWriter, WandbWriter
-from .settings import TrainingSettings, TrainingSettingsError
-from .state import TrainState
+from .precision import float32_products
+from .settings import TrainingSettings
+from .state import StateSaving, TrainState
+from .step import OptimizerStep, batch_indices
+from .step_inputs import send
 
 Evaluate = Callable[[DiffusionPolicy], Mapping[str, float]]
 """Rolls a policy out; gives `score`, by which checkpoints are ranked, and more if it likes."""
@@ -80,33 +83,28 @@ def train(
         TrainStateError: If the saved state is damaged or the disk is full.
     """
     accelerator = accelerator or Accelerator(cpu=policy.device.type == "cpu")
-    share = _share_of_batch(settings, accelerator)
+    if accelerator.num_processes > 1:
+        policy.to(accelerator.device)
     windows = windows.to(policy.device)
+    validation = None if validation is None else validation.to(policy.device)
     order = DataOrder(num_windows=len(windows), batch_size=settings.batch_size, seed=settings.seed)
-    state = _begin_or_resume(policy, settings, run)
-    if settings.compile:
-        policy.network.compile()  # type: ignore[attr-defined]
-    loss_of = accelerator.prepare_model(policy)
-    precision = _precision(settings, policy.device)
+    state = begin_or_resume(policy, settings, run)
+    batches = BatchReader(
+        windows, batch_indices(order, windows, accelerator), num_steps=settings.num_steps
+    )
+    take_step = OptimizerStep(state, settings, batches=batches, accelerator=accelerator)
     is_main = accelerator.is_main_process
     metrics = _open_metrics(run, state) if is_main else None
+    saving = StateSaving(state, run.state_path, interval_s=settings.state_interval_s)
 
-    saved_at = time.monotonic()
-    with StopRequest() as stop, _progress(settings, state, visible=is_main) as progress:
-        for step in range(state.step, settings.num_steps):
-            batch = windows.gather(order.indices(step)[share].to(policy.device))
-            noise, timestep, augmentation = _draw(settings, step, policy)
-            with precision:
-                loss = loss_of(
-                    batch,
-                    noise=noise[share],
-                    timestep=timestep[share],
-                    augmentation=augmentation[share],
-                )
-            accelerator.backward(loss)
-            _update(state, settings)
-            state.loss_sum += loss.detach()
-            state.step = step + 1
+    with (
+        float32_products(settings.precision, policy.device),
+        batches,
+        StopRequest() as stop,
+        _progress(settings, state, visible=is_main) as progress,
+    ):
+        while state.step < settings.num_steps:
+            take_step()
             progress.update()
 
             line: dict[str, float] = {}
@@ -122,11 +120,8 @@ def train(
                 metrics.write(line)
                 if run.wandb is not None:
                     run.wandb.write(line, step=state.step)
-            is_overdue = time.monotonic() - saved_at >= settings.state_interval_s
-            if metrics is not None and (is_last or is_overdue or stop.signal_name):
-                state.metrics_length = metrics.flush()
-                state.save(run.state_path)
-                saved_at = time.monotonic()
+            if metrics is not None and (is_last or saving.is_due or stop.signal_name):
+                saving.save(metrics)
             if stop.signal_name and not is_last:
                 raise TrainingInterruptedError(
                     f"{stop.signal_name} after step {state.step} of {settings.num_steps}; the "
@@ -147,7 +142,7 @@ def validation_loss(
 ) -> float:
     """Denoising loss over all windows, with the same noise at every call."""
     windows = windows.to(policy.device)
-    total = 0.0
+    total = torch.zeros((), dtype=torch.float64, device=policy.device)
     for number, first in enumerate(range(0, len(windows), batch_size)):
         last = min(first + batch_size, len(windows))
         batch = windows.gather(torch.arange(first, last, device=policy.device))
@@ -156,12 +151,13 @@ def validation_loss(
             seed, number, shape, len(policy.schedule), name="validation"
         )
         place = policy.device
-        loss = policy.loss(batch, noise=noise.to(place), timestep=timestep.to(place))
-        total += loss.item() * (last - first)
-    return total / len(windows)
+        loss = policy.loss(batch, noise=send(noise, place), timestep=send(timestep, place))
+        total += loss.double() * (last - first)
+    return total.item() / len(windows)
 
 
-def _begin_or_resume(policy: DiffusionPolicy, settings: TrainingSettings, run: Run) -> TrainState:
+def begin_or_resume(policy: DiffusionPolicy, settings: TrainingSettings, run: Run) -> TrainState:
+    """The state that a run was left in, or that of a new one, on the policy's device."""
     state = TrainState(
         policy=policy,
         ema=ExponentialMovingAverage(
@@ -172,46 +168,15 @@ def _begin_or_resume(policy: DiffusionPolicy, settings: TrainingSettings, run: R
             betas=settings.betas,
             weight_decay=settings.weight_decay,
             fused=True,
+            # a graph is replayed as it was recorded: what changes must lie on the device
+            lr=torch.zeros((), device=policy.device) if settings.cuda_graph else 0.0,
+            capturable=settings.cuda_graph,
         ),
         loss_sum=torch.zeros((), device=policy.device),
     )
     if run.state_path.exists():
         state.load(run.state_path)
     return state
-
-
-def _share_of_batch(settings: TrainingSettings, accelerator: Accelerator) -> slice:
-    """Part of each batch that this process computes."""
-    processes = accelerator.num_processes
-    if settings.batch_size % processes:
-        raise TrainingSettingsError(
-            f"batch_size is {settings.batch_size}, which {processes} processes cannot share "
-            f"evenly; choose a multiple of {processes}"
-        )
-    size = settings.batch_size // processes
-    return slice(accelerator.process_index * size, (accelerator.process_index + 1) * size)
-
-
-def _draw(
-    settings: TrainingSettings, step: int, policy: DiffusionPolicy
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Noise, timesteps and augmentation of the whole batch, on the policy's device."""
-    shape = (settings.batch_size, policy.horizon, policy.action_dim)
-    noise, timestep = draw_training_noise(settings.seed, step, shape, len(policy.schedule))
-    numbers = (settings.batch_size, policy.augmentation_dim)
-    augmentation = draw_augmentation(settings.seed, step, numbers)
-    device = policy.device
-    return noise.to(device), timestep.to(device), augmentation.to(device)
-
-
-def _update(state: TrainState, settings: TrainingSettings) -> None:
-    """One optimizer step with the gradients at hand."""
-    for group in state.optimizer.param_groups:
-        group["lr"] = settings.learning_rate_at(state.step)
-    nn.utils.clip_grad_norm_(state.policy.parameters(), settings.max_grad_norm)
-    state.optimizer.step()
-    state.optimizer.zero_grad(set_to_none=True)
-    state.ema.update(state.policy)  # once per optimizer step: the decay counts updates
 
 
 def _mean_loss(
@@ -224,7 +189,7 @@ def _mean_loss(
         "loss": total.item() / steps,
         "learning_rate": settings.learning_rate_at(state.step - 1),
     }
-    state.loss_sum = torch.zeros_like(state.loss_sum)
+    state.loss_sum.zero_()
     return line
 
 
@@ -261,12 +226,6 @@ def _keep(
 
 def _is_evaluation_due(step: int, settings: TrainingSettings) -> bool:
     return settings.evaluation_interval > 0 and step % settings.evaluation_interval == 0
-
-
-def _precision(settings: TrainingSettings, device: torch.device) -> AbstractContextManager[Any]:
-    if settings.precision == "fp32":
-        return nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
 def _open_metrics(run: Run, state: TrainState) -> MetricsWriter:

@@ -2,7 +2,7 @@
 
     python benchmarks/peers/contestant.py ours|plain|lerobot
 
-Orders: {"do": "build", "channels": […], "timestep_dim": n, "num_inference_steps": n},
+Orders: {"do": "build", …} with the fields of `Specification`,
 {"do": "train", "count": n, "batch_size": n}, {"do": "predict", "count": n}. The times of each
 training step or chunk come back, on the wall and of the CPU over all threads, in [s].
 """
@@ -12,21 +12,22 @@ import importlib.metadata
 import json
 import os
 import platform
+import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import torch
+from specification import Specification, make_action, make_observation
 from torch import Tensor
 
-HORIZON, OBS_HORIZON, OBSERVATION_DIM, ACTION_DIM = 16, 2, 20, 2
 SIDES = {
     "ours": ("our_policy", "OurPolicy"),
-    "plain": ("plain_unet", "PlainPolicy"),
+    "plain": ("plain_policy", "PlainPolicy"),
     "lerobot": ("lerobot_policy", "LeRobotPolicy"),
 }
-PACKAGES = ("torch", "diffusers", "lerobot", "diffusion-controller")
+PACKAGES = ("torch", "diffusers", "lerobot", "torchvision", "diffusion-controller", "openvino")
 
 
 class Policy(Protocol):
@@ -34,20 +35,23 @@ class Policy(Protocol):
 
     @property
     def num_parameters(self) -> int:
-        """Of the network."""
+        """Of encoder and network."""
 
-    def training_step(self, observation: Tensor, action: Tensor) -> float:
+    def hand_over(self, observation: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Observations as this side's loader hands them to its policy; not timed."""
+
+    def training_step(self, observation: Mapping[str, Tensor], action: Tensor) -> float:
         """One optimizer step with all that belongs to it; gives the loss."""
 
-    def predict_chunk(self, observation: Tensor) -> Tensor:
-        """Shape (batch, obs_horizon, observation_dim) to (batch, action_horizon, action_dim)."""
+    def predict_chunk(self, observation: Mapping[str, Tensor]) -> Tensor:
+        """From a history of observations to (batch, action_horizon, action_dim)."""
 
 
-def build(side: str, channels: Sequence[int], timestep_dim: int, steps: int) -> Policy:
+def build(side: str, specification: Specification) -> Policy:
     """The policy of one side; only its own packages are imported."""
     torch.manual_seed(0)
     module, name = SIDES[side]
-    policy: Policy = getattr(importlib.import_module(module), name)(channels, timestep_dim, steps)
+    policy: Policy = getattr(importlib.import_module(module), name)(specification)
     return policy
 
 
@@ -67,50 +71,55 @@ def describe() -> dict[str, Any]:
     }
 
 
-def timed(call: Callable[[], object], count: int) -> dict[str, list[float]]:
-    """Wall and CPU time of each call [s]."""
+def timed(call: Callable[[], object], count: int) -> dict[str, Any]:
+    """Wall and CPU time of each call [s], and the most memory that this process ever held."""
     wall, cpu = [], []
     for _ in range(count):
         wall_start, cpu_start = time.perf_counter(), time.process_time()
         call()
         wall.append(time.perf_counter() - wall_start)
         cpu.append(time.process_time() - cpu_start)
-    return {"wall_s": wall, "cpu_s": cpu}
+    peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return {"wall_s": wall, "cpu_s": cpu, "peak_memory_gib": round(peak_gib, 2)}
+
+
+class Side:
+    """Carries orders out."""
+
+    def __init__(self, name: str) -> None:
+        """Nothing is built yet."""
+        self._name = name
+        self._policy: Policy | None = None
+        self._sees = ""
+
+    def obey(self, order: dict[str, Any]) -> dict[str, Any]:
+        """The answer to one order."""
+        task = order.pop("do")
+        if task == "build":
+            self._policy = None  # frees the one before
+            order["channels"] = tuple(order["channels"])
+            self._policy = build(self._name, Specification(**order))
+            self._sees = order["sees"]
+            return {**describe(), "num_parameters": self._policy.num_parameters}
+        if self._policy is None:
+            return {"error": "nothing is built yet"}
+        policy, count = self._policy, order["count"]
+        if task == "train":
+            batch = order["batch_size"]
+            observation = policy.hand_over(make_observation(self._sees, batch))
+            action = make_action(batch)
+            return timed(lambda: policy.training_step(observation, action), count)
+        observation = policy.hand_over(make_observation(self._sees, 1))
+        return timed(lambda: policy.predict_chunk(observation), count)
 
 
 def main() -> None:
     """Serve until the input ends."""
-    side = sys.argv[1]
+    side = Side(sys.argv[1])
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what packages print must not mix with the answers
-    policy: Policy | None = None
     for line in sys.stdin:
-        order = json.loads(line)
-        answer: dict[str, Any]
-        if order["do"] == "build":
-            policy = None  # frees the one before
-            policy = build(
-                side, order["channels"], order["timestep_dim"], order["num_inference_steps"]
-            )
-            answer = {**describe(), "num_parameters": policy.num_parameters}
-        elif policy is None:
-            answer = {"error": "nothing is built yet"}
-        elif order["do"] == "train":
-            answer = _train(policy, order["count"], order["batch_size"])
-        else:
-            observation = torch.rand(1, OBS_HORIZON, OBSERVATION_DIM) * 2 - 1
-            answer = timed(_bind_predict(policy, observation), order["count"])
-        print(json.dumps(answer), file=answers, flush=True)
-
-
-def _train(policy: Policy, count: int, batch_size: int) -> dict[str, list[float]]:
-    observation = torch.rand(batch_size, OBS_HORIZON, OBSERVATION_DIM) * 2 - 1
-    action = torch.rand(batch_size, HORIZON, ACTION_DIM) * 2 - 1
-    return timed(lambda: policy.training_step(observation, action), count)
-
-
-def _bind_predict(policy: Policy, observation: Tensor) -> Callable[[], object]:
-    return lambda: policy.predict_chunk(observation)
+        print(json.dumps(side.obey(json.loads(line))), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """LeRobot's diffusion policy, trained and asked as its own scripts do. Runs in LeRobot's Python.
 
-States instead of images: `observation.state` holds the agent, `observation.environment_state` the
-keypoints. Batches are normalized beforehand, so that its processors are not counted.
+For states, `observation.state` holds the agent and `observation.environment_state` the keypoints.
+Batches are normalized beforehand, images in float, so that its processors are not counted.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before its imports read it; nothing is downloaded
 
@@ -17,33 +17,43 @@ from lerobot.policies.diffusion.configuration_diffusion import (  # type: ignore
 from lerobot.policies.diffusion.modeling_diffusion import (  # type: ignore[import-not-found]
     DiffusionPolicy,
 )
+from specification import (
+    ACTION_DIM,
+    ACTION_HORIZON,
+    CROP,
+    HORIZON,
+    NUM_KEYPOINTS,
+    NUM_TRAIN_TIMESTEPS,
+    OBS_HORIZON,
+    SHAPES,
+    Specification,
+)
 from torch import Tensor
-
-AGENT_DIM = 2
 
 
 class LeRobotPolicy:
     """Its policy, with the optimizer and gradient clipping of its presets; it keeps no average."""
 
-    def __init__(
-        self, channels: Sequence[int], timestep_dim: int, num_inference_steps: int
-    ) -> None:
+    def __init__(self, specification: Specification) -> None:
         """Builds policy and optimizer."""
         config = DiffusionConfig(
-            input_features={
-                "observation.state": PolicyFeature(FeatureType.STATE, (AGENT_DIM,)),
-                "observation.environment_state": PolicyFeature(FeatureType.ENV, (18,)),
-            },
-            output_features={"action": PolicyFeature(FeatureType.ACTION, (2,))},
-            horizon=16,
-            n_obs_steps=2,
-            n_action_steps=8,
-            down_dims=tuple(channels),
+            input_features=_input_features(specification.sees),
+            output_features={"action": PolicyFeature(FeatureType.ACTION, (ACTION_DIM,))},
+            horizon=HORIZON,
+            n_obs_steps=OBS_HORIZON,
+            n_action_steps=ACTION_HORIZON,
+            vision_backbone="resnet18",
+            pretrained_backbone_weights=None,
+            use_group_norm=True,
+            crop_shape=CROP,
+            spatial_softmax_num_keypoints=NUM_KEYPOINTS,
+            down_dims=specification.channels,
             kernel_size=5,
-            diffusion_step_embed_dim=timestep_dim,
+            diffusion_step_embed_dim=specification.timestep_dim,
             use_film_scale_modulation=True,
             noise_scheduler_type="DDIM",
-            num_inference_steps=num_inference_steps,
+            num_train_timesteps=NUM_TRAIN_TIMESTEPS,
+            num_inference_steps=specification.num_inference_steps,
             device="cpu",
         )
         preset = config.get_optimizer_preset()
@@ -53,36 +63,51 @@ class LeRobotPolicy:
 
     @property
     def num_parameters(self) -> int:
-        """Of the network."""
-        return sum(parameter.numel() for parameter in self._policy.parameters())
+        """Of encoder and network."""
+        return sum(p.numel() for p in self._policy.parameters() if p.requires_grad)
 
-    def training_step(self, observation: Tensor, action: Tensor) -> float:
+    def hand_over(self, observation: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """By its names; images as it takes them: float, channels before height and width."""
+        named = {"observation.state": observation["agent"]}
+        if "keypoints" in observation:
+            named["observation.environment_state"] = observation["keypoints"].flatten(2)
+        if "image" in observation:
+            images = observation["image"].permute(0, 1, 4, 2, 3).contiguous()
+            named["observation.image"] = images.float() / 127.5 - 1
+        return named
+
+    def training_step(self, observation: Mapping[str, Tensor], action: Tensor) -> float:
         """What `update_policy` of its training script does."""
         self._policy.train()
-        batch = _name(observation) | {
-            "action": action,
-            "action_is_pad": torch.zeros(action.shape[:2], dtype=torch.bool),
-        }
-        loss, _ = self._policy.forward(batch)
+        is_pad = torch.zeros(action.shape[:2], dtype=torch.bool)
+        loss, _ = self._policy.forward({**observation, "action": action, "action_is_pad": is_pad})
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self._policy.parameters(), self._max_grad_norm)
         self._optimizer.step()
         self._optimizer.zero_grad()
         return float(loss.item())
 
-    def predict_chunk(self, observation: Tensor) -> Tensor:
-        """A chunk, from its observation queue; the queue is filled outside of the model's way."""
+    def predict_chunk(self, observation: Mapping[str, Tensor]) -> Tensor:
+        """A chunk, from its observation queues, which `select_action` would fill."""
         self._policy.eval()
         self._policy.reset()
-        named = _name(observation)
-        for name, values in named.items():
+        batch = dict(observation)
+        if "observation.image" in batch:
+            batch["observation.images"] = batch.pop("observation.image")[:, :, None]  # one camera
+        for name, values in batch.items():
             self._policy._queues[name].extend(values.unbind(dim=1))
-        chunk: Tensor = self._policy.predict_action_chunk(named)
+        chunk: Tensor = self._policy.predict_action_chunk(batch)
         return chunk
 
 
-def _name(observation: Tensor) -> dict[str, Tensor]:
+def _input_features(sees: str) -> dict[str, PolicyFeature]:
+    if sees == "state":
+        return {
+            "observation.state": PolicyFeature(FeatureType.STATE, SHAPES[sees]["agent"]),
+            "observation.environment_state": PolicyFeature(FeatureType.ENV, (18,)),
+        }
+    height, width, channels = SHAPES[sees]["image"]
     return {
-        "observation.state": observation[..., :AGENT_DIM],
-        "observation.environment_state": observation[..., AGENT_DIM:],
+        "observation.state": PolicyFeature(FeatureType.STATE, SHAPES[sees]["agent"]),
+        "observation.image": PolicyFeature(FeatureType.VISUAL, (channels, height, width)),
     }

@@ -1,20 +1,16 @@
 """The published network in plain PyTorch: `nn.Conv1d`, `nn.GroupNorm`, `nn.Mish`, as anybody would.
 
-What this project's network is compared with where no peer is installed. It has the same parameters
-as `ConditionalUnet1d`, in the layout (batch, channels, time) of `nn.Conv1d`, and is trained with
-the default `torch.optim.AdamW`. Needs PyTorch and diffusers, nothing of this project.
+It has the same parameters as this project's `ConditionalUnet1d`, in the layout (batch, channels,
+time) of `nn.Conv1d`. Needs PyTorch, nothing of this project.
 """
 
-import copy
 import math
 from collections.abc import Sequence
 
 import torch
-from diffusers import DDIMScheduler
+from specification import ACTION_DIM
 from torch import Tensor, nn
 
-HORIZON, OBS_HORIZON, ACTION_HORIZON = 16, 2, 8
-OBSERVATION_DIM, ACTION_DIM = 20, 2
 KERNEL_SIZE, GROUPS = 5, 8
 
 
@@ -49,9 +45,9 @@ class PlainBlock(nn.Module):
 
 
 class PlainUnet(nn.Module):
-    """The network of Chi et al. (2023), *Diffusion Policy*, for states."""
+    """The network of Chi et al. (2023), *Diffusion Policy*."""
 
-    def __init__(self, channels: Sequence[int], timestep_dim: int) -> None:
+    def __init__(self, channels: Sequence[int], timestep_dim: int, condition_dim: int) -> None:
         super().__init__()
         self.timestep_dim = timestep_dim
         self.embed_timestep = nn.Sequential(
@@ -59,13 +55,13 @@ class PlainUnet(nn.Module):
             nn.Mish(),
             nn.Linear(4 * timestep_dim, timestep_dim),
         )
-        condition_dim = timestep_dim + OBS_HORIZON * OBSERVATION_DIM
+        modulation_dim = timestep_dim + condition_dim
 
         def pair(in_channels: int, out_channels: int) -> nn.ModuleList:
             return nn.ModuleList(
                 (
-                    PlainBlock(in_channels, out_channels, condition_dim),
-                    PlainBlock(out_channels, out_channels, condition_dim),
+                    PlainBlock(in_channels, out_channels, modulation_dim),
+                    PlainBlock(out_channels, out_channels, modulation_dim),
                 )
             )
 
@@ -79,16 +75,16 @@ class PlainUnet(nn.Module):
         self.last = convolve(channels[0], channels[0])
         self.head = nn.Conv1d(channels[0], ACTION_DIM, 1)
 
-    def forward(self, chunk: Tensor, timestep: Tensor, observation: Tensor) -> Tensor:
+    def forward(self, chunk: Tensor, timestep: Tensor, features: Tensor) -> Tensor:
         """Predict the noise.
 
         Args:
             chunk: Noisy actions. Shape (batch, horizon, action_dim).
             timestep: Shape (batch,).
-            observation: Shape (batch, obs_horizon, observation_dim).
+            features: Of the observations. Shape (batch, condition_dim).
         """
         embedding = self.embed_timestep(_embed(timestep, self.timestep_dim))
-        condition = torch.cat((embedding, observation.flatten(1)), dim=-1)
+        condition = torch.cat((embedding, features), dim=-1)
         x = chunk.transpose(1, 2)
         skips: list[Tensor] = []
         for level, pair in enumerate(self.down):
@@ -103,53 +99,6 @@ class PlainUnet(nn.Module):
         return prediction.transpose(1, 2)
 
 
-class PlainPolicy:
-    """`PlainUnet` with diffusers' scheduler: a training step, and a chunk of actions."""
-
-    def __init__(
-        self, channels: Sequence[int], timestep_dim: int, num_inference_steps: int
-    ) -> None:
-        """Builds the network, its average and its optimizer."""
-        self._num_inference_steps = num_inference_steps
-        self.network = PlainUnet(channels, timestep_dim)
-        self.average = copy.deepcopy(self.network).requires_grad_(requires_grad=False)
-        self.scheduler = DDIMScheduler(num_train_timesteps=100, beta_schedule="squaredcos_cap_v2")
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=1e-6
-        )
-
-    @property
-    def num_parameters(self) -> int:
-        """Of the network."""
-        return sum(parameter.numel() for parameter in self.network.parameters())
-
-    def training_step(self, observation: Tensor, action: Tensor) -> float:
-        """One optimizer step, in normalized units, with the average after it; gives the loss."""
-        noise = torch.randn_like(action)
-        timestep = torch.randint(100, (len(action),))
-        noisy = self.scheduler.add_noise(action, noise, timestep)
-        loss = nn.functional.mse_loss(self.network(noisy, timestep, observation), noise)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        with torch.no_grad():
-            parameters = zip(self.average.parameters(), self.network.parameters(), strict=True)
-            for average, weight in parameters:
-                average.lerp_(weight, 1e-4)
-        return loss.item()
-
-    @torch.no_grad()
-    def predict_chunk(self, observation: Tensor) -> Tensor:
-        """Denoise the actions to execute, in normalized units."""
-        self.scheduler.set_timesteps(self._num_inference_steps)
-        chunk = torch.randn(len(observation), HORIZON, ACTION_DIM)
-        for timestep in self.scheduler.timesteps:
-            prediction = self.network(chunk, timestep.expand(len(chunk)), observation)
-            chunk = self.scheduler.step(prediction, timestep, chunk).prev_sample
-        return chunk[:, OBS_HORIZON - 1 : OBS_HORIZON - 1 + ACTION_HORIZON]
-
-
 def _apply(blocks: nn.Module, x: Tensor, condition: Tensor) -> Tensor:
     for block in blocks.children():
         x = block(x, condition)
@@ -158,6 +107,7 @@ def _apply(blocks: nn.Module, x: Tensor, condition: Tensor) -> Tensor:
 
 def _embed(timestep: Tensor, dim: int) -> Tensor:
     half = dim // 2
-    frequencies = torch.exp(torch.arange(half) * (-math.log(10_000) / (half - 1)))
+    places = torch.arange(half, device=timestep.device)
+    frequencies = torch.exp(places * (-math.log(10_000) / (half - 1)))
     phase = timestep[:, None] * frequencies
     return torch.cat((phase.sin(), phase.cos()), dim=-1)

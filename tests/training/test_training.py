@@ -131,7 +131,7 @@ def test_the_learning_rate_warms_up_and_falls_along_a_cosine() -> None:
         ({"num_steps": 0}, "num_steps is 0; it must be at least 1"),
         ({"learning_rate": -1.0}, "learning_rate is -1.0; it must be positive"),
         ({"learning_rate": math.nan}, "learning_rate is nan"),
-        ({"precision": "fp8"}, "precision is 'fp8'; expected one of fp32, bf16"),
+        ({"precision": "fp8"}, "precision is 'fp8'; expected one of fp32, tf32, bf16"),
         ({"warmup_steps": -1}, "warmup_steps is -1; it must not be negative"),
     ],
 )
