@@ -46,7 +46,7 @@ def run(config: DictConfig) -> int:
         config.data = str(EMBEDDED_DEMONSTRATIONS)
     shipped = _load_shipped(config)
     demonstrations = load_demonstrations(config)
-    policy = make_policy(config, demonstrations)
+    policy = make_policy(config, demonstrations, encoder_weights=config.encoder_weights)
 
     print(f"1/3  learning from {len(demonstrations.episodes)} demonstrations")
     training = _learn(policy, demonstrations, config, out / "training")

@@ -20,7 +20,7 @@ from diffusion_controller.data import (
     split_episodes,
 )
 from diffusion_controller.envs import MIRROR_TRANSFORMS
-from diffusion_controller.policy import DiffusionPolicy, build
+from diffusion_controller.policy import DiffusionPolicy, build, load_resnet18_weights
 
 if TYPE_CHECKING:
     from diffusion_controller.data import Mode
@@ -101,8 +101,13 @@ def load_demonstrations(config: DictConfig) -> Demonstrations:
     )
 
 
-def make_policy(config: DictConfig, demonstrations: Demonstrations) -> DiffusionPolicy:
-    """An untrained policy, its weights drawn from the training's seed, on the device asked for."""
+def make_policy(
+    config: DictConfig, demonstrations: Demonstrations, *, encoder_weights: str | None = None
+) -> DiffusionPolicy:
+    """An untrained policy, its weights drawn from the training's seed, on the device asked for.
+
+    Those of its encoders of images come from the file `encoder_weights`, if one is given.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
         normalizer = fit_normalizer(config.task.normalization, demonstrations.training)
@@ -111,7 +116,22 @@ def make_policy(config: DictConfig, demonstrations: Demonstrations) -> Diffusion
         raise CommandError(
             f"policy._target_ makes a {type(policy).__name__}; expected a DiffusionPolicy"
         )
+    _check_shapes(policy, demonstrations.training)
+    if encoder_weights is not None:
+        load_resnet18_weights(policy, encoder_weights)
     return policy.to(config.device)
+
+
+def _check_shapes(policy: DiffusionPolicy, windows: WindowDataset) -> None:
+    """Refuse an encoder that was described for other observations than were recorded."""
+    for name, shape in policy.observation_shapes.items():
+        recorded: Tensor | Images = {**windows.observations, **windows.images}[name]
+        found = tuple(recorded.shape[1:])
+        if found != shape:
+            raise CommandError(
+                f"the encoder reads {name} of shape {shape}; in the demonstrations it has shape "
+                f"{found}; describe it so under policy.encoder"
+            )
 
 
 def fit_normalizer(normalization: DictConfig, windows: WindowDataset) -> Normalizer:
@@ -127,9 +147,14 @@ def fit_normalizer(normalization: DictConfig, windows: WindowDataset) -> Normali
     modes: dict[str, Mode] = {str(name): entry.mode for name, entry in normalization.items()}
     ranges = {}
     for name, entry in normalization.items():
+        is_image = str(name) in windows.images  # one map for all pixels and colours
+        if is_image and entry.mode != "identity" and entry.range is None:
+            raise CommandError(
+                f"task.normalization.{name!s} is {entry.mode} without a range; images need "
+                "mode: min_max and a range, such as [0, 255]"
+            )
         if entry.range is not None:
-            # One map for all pixels and colours of an image.
-            shape = arrays[str(name)].shape[1:] if str(name) in arrays else ()
+            shape = () if is_image else arrays[str(name)].shape[1:]
             low, high = entry.range
             ranges[str(name)] = (np.full(shape, low), np.full(shape, high))
     return Normalizer.fit(arrays, modes, ranges)

@@ -113,18 +113,34 @@ def _all_comments(
     command: Command, choices: Mapping[str, str], root: Traversable
 ) -> dict[str, str]:
     """Comments of the command's file and of every chosen file, by dotted key."""
+    texts = {
+        group: _texts(root.joinpath(*group.split("@")[0].split("/")), name)
+        for group, name in choices.items()
+    }
     comments: dict[str, str] = {}
-    for group, name in choices.items():
+    # a choice that makes choices of its own knows better what it chose them for: it comes last
+    for group in sorted(texts, key=lambda group: any("\ndefaults:" in t for t in texts[group])):
         path, _, package = group.partition("@")
-        entry = root.joinpath(*path.split("/"), f"{name}.yaml")
-        if entry.is_file():
-            text = entry.read_text(encoding="utf-8")
+        for text in texts[group]:
             package = "" if "@package _global_" in text else package or path.replace("/", ".")
             prefix = "" if package in ("", "_global_") else f"{package}."
             found = comments_of_keys(text)
             comments.update({prefix + key: comment for key, comment in found.items()})
     own = root.joinpath(f"{command.name}.yaml").read_text(encoding="utf-8")
     return comments | comments_of_keys(own)
+
+
+def _texts(folder: Traversable, name: str) -> list[str]:
+    """The YAML text of a choice, after those of the choices of its folder that it builds on."""
+    from omegaconf import OmegaConf
+
+    entry = folder.joinpath(f"{name}.yaml")
+    if not entry.is_file():
+        return []
+    text = entry.read_text(encoding="utf-8")
+    defaults = OmegaConf.select(OmegaConf.create(text), "defaults", default=[])
+    bases = [base for base in defaults if isinstance(base, str) and base != "_self_"]
+    return [*(part for base in bases for part in _texts(folder, base)), text]
 
 
 def comments_of_keys(text: str) -> dict[str, str]:

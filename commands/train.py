@@ -15,7 +15,7 @@ from diffusion_controller.commands.experiment import (
     make_policy,
     plain,
 )
-from diffusion_controller.policy import DiffusionPolicy, find_device
+from diffusion_controller.policy import DiffusionPolicy, ImageEncoder, find_device
 from diffusion_controller.runtime import evaluate_policy
 from diffusion_controller.training import (
     Evaluate,
@@ -42,7 +42,9 @@ def run(config: DictConfig) -> int:
     find_device(config.device)
     keep_freed_memory()
     demonstrations = load_demonstrations(config)
-    policy = make_policy(config, demonstrations)
+    is_begun = (directory / "state.pt").exists()  # then it has weights of its own
+    weights = None if is_begun else config.get("encoder_weights")
+    policy = make_policy(config, demonstrations, encoder_weights=weights)
     is_main = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started
     if is_main:
         directory.mkdir(parents=True, exist_ok=True)
@@ -132,3 +134,6 @@ def _announce(
         sep="\n",
         file=sys.stderr,
     )
+    for encoder in policy.modules():
+        for line in encoder.cut_off() if isinstance(encoder, ImageEncoder) else ():
+            print(f"warning: {line}; if it matters, set crop=null and padding", file=sys.stderr)

@@ -10,14 +10,18 @@ from .checkpoint import (
     save_policy,
 )
 from .device import DeviceError, find_device
-from .diffusion_policy import DiffusionPolicy, ObservationError, PolicyConfigError
+from .diffusion_policy import DiffusionPolicy, PolicyConfigError
 from .encoders import ConcatEncoder, Encoder, StateEncoder
+from .engines import ENGINES, Engine, EngineError, Precision
 from .image_encoder import ImageEncoder
 from .noise_schedule import NoiseSchedule, NoiseScheduleError
+from .observation_check import ObservationError
+from .pretrained import WeightsFileError, load_resnet18_weights
 from .samplers import SAMPLERS, ddim_sample, ddpm_sample, dpm_solver_sample
 from .unet1d import ConditionalUnet1d, NetworkShapeError
 
 __all__ = [
+    "ENGINES",
     "SAMPLERS",
     "BuildError",
     "CheckpointError",
@@ -27,6 +31,8 @@ __all__ = [
     "DeviceError",
     "DiffusionPolicy",
     "Encoder",
+    "Engine",
+    "EngineError",
     "ForbiddenTargetError",
     "ImageEncoder",
     "NetworkShapeError",
@@ -34,7 +40,9 @@ __all__ = [
     "NoiseScheduleError",
     "ObservationError",
     "PolicyConfigError",
+    "Precision",
     "StateEncoder",
+    "WeightsFileError",
     "build",
     "ddim_sample",
     "ddpm_sample",
@@ -42,6 +50,7 @@ __all__ = [
     "dpm_solver_sample",
     "find_device",
     "load_policy",
+    "load_resnet18_weights",
     "read_metrics",
     "resolve_checkpoint",
     "save_policy",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import nn
 
 from .encoders import EncoderError
 from .shapes import Draws, History
@@ -27,17 +28,26 @@ def centre_crop(pictures: History, size: tuple[int, int]) -> History:
     return pictures[..., top : top + high, left : left + wide, :]
 
 
-def random_crop(pictures: History, size: tuple[int, int], draws: Draws) -> History:
+def random_crop(
+    pictures: History, size: tuple[int, int], draws: Draws, *, padding: int = 0
+) -> History:
     """A part of each picture, anywhere in it, the same for all of a sample.
+
+    With padding it may reach beyond the picture, where the pixels at its edge are repeated:
+    the random shift of Kostrikov et al. (2021).
 
     Args:
         pictures: Shape (batch, obs_horizon, height, width, channels).
         size: Height and width of the part.
         draws: Uniform in [0, 1). Shape (batch, 2).
+        padding: How far beyond in [px].
 
     Returns:
         Shape (batch, obs_horizon, *size, channels).
     """
+    if padding:
+        sides = (0, 0, padding, padding, padding, padding)
+        pictures = nn.functional.pad(pictures, sides, mode="replicate")
     free = [whole - part + 1 for whole, part in zip(pictures.shape[2:4], size, strict=True)]
     top, left = (
         (draws[:, axis] * count).long().clamp(max=count - 1) for axis, count in enumerate(free)
@@ -84,14 +94,16 @@ class ColorJitter:
         Returns:
             New pictures, clipped to [−1, 1].
         """
-        ranges = draws.new_tensor((self.brightness, self.contrast, self.saturation))
-        brightness, contrast, saturation = (1 + (2 * draws - 1) * ranges).unbind(1)
-        luma = pictures.new_tensor(_LUMA)
-        to_grey = luma[:, None].expand(3, 3)
+        brightness, contrast, saturation = (
+            1 + (2 * draws[:, column] - 1) * extent
+            for column, extent in enumerate((self.brightness, self.contrast, self.saturation))
+        )
+        # of scalars and made on the device: a copy from the host could not be captured in a graph
+        to_grey = torch.stack([draws.new_full((3,), share) for share in _LUMA])
         to_itself = torch.eye(3, device=pictures.device)
         matrix = torch.lerp(to_grey, to_itself, saturation[:, None, None])
         gain = brightness * contrast
-        mean = pictures.mean(dim=(1, 2, 3)) @ luma
+        mean = (pictures.mean(dim=(1, 2, 3)) @ to_grey)[:, 0]
         offset = gain + brightness * (1 - contrast) * (mean + 1) - 1  # black is −1, not 0
         changed = torch.baddbmm(
             offset[:, None, None], pictures.flatten(1, 3), gain[:, None, None] * matrix

@@ -29,6 +29,7 @@ from diffusion_controller.data import Normalizer
 from .build import build, describe
 from .device import find_device
 from .diffusion_policy import DiffusionPolicy
+from .engines import Precision
 
 FORMAT = 1
 _FILES = ("model.safetensors", "config.yaml", "normalizer.json", "metrics.json")
@@ -89,6 +90,8 @@ def load_policy(
     sampler: str | None = None,
     num_inference_steps: int | None = None,
     device: str | torch.device = "cpu",
+    engine: str = "eager",
+    precision: Precision = "fp32",
     allow: Sequence[str] = (),
 ) -> DiffusionPolicy:
     """Load a policy, ready to plan.
@@ -98,6 +101,8 @@ def load_policy(
         sampler: One of `SAMPLERS`; the one it was saved with if not given.
         num_inference_steps: Denoising steps per chunk; likewise.
         device: Where it computes, such as `cpu` or `cuda`.
+        engine: What computes its chunks: one of `ENGINES`.
+        precision: Of the denoising network: `fp32` or `bf16`.
         allow: Names beyond `build.ALLOWED_TARGETS` that its configuration may build, for
             encoders and networks of your own.
 
@@ -105,6 +110,7 @@ def load_policy(
         CheckpointError: If it is missing, incomplete, damaged or of another policy.
         ForbiddenTargetError: If its configuration names something that it may not call.
         DeviceError: If the device is not there.
+        EngineError: If the engine is not installed, or not possible on the device.
     """
     path = resolve_checkpoint(Path(path))
     place = find_device(device)
@@ -125,7 +131,9 @@ def load_policy(
         )
     _load_weights(policy, weights, path)
     policy.set_sampler(sampler or policy.sampler, num_inference_steps or policy.num_inference_steps)
-    return policy.to(place).eval()
+    policy = policy.to(place).eval()
+    policy.set_engine(engine, precision)
+    return policy
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -8,7 +8,8 @@ convolution multiplies 20 pairs of steps, this one the 14 that exist. Where it a
 `minimal_filtering` needs 8.
 
 In a control loop, where one chunk is denoised, the calls cost more than the arithmetic: there
-the taps are one batched product over overlapping views of the padded input.
+the taps are one batched product over overlapping views of the padded input. A compiler of whole
+graphs, to which a network is exported, is given the columns and one product instead.
 """
 
 import math
@@ -27,7 +28,12 @@ SMALL_BATCH = 4
 
 def is_small(x: TimeMajor) -> bool:
     """Whether a few chunks are denoised and nothing is differentiated."""
-    return x.shape[1] <= SMALL_BATCH and not torch.is_grad_enabled()
+    return x.shape[1] <= SMALL_BATCH and not torch.is_grad_enabled() and not is_exported()
+
+
+def is_exported() -> bool:
+    """Whether the network is being written down for a compiler of whole graphs."""
+    return torch.compiler.is_exporting()
 
 
 def _overlaps(length: int, kernel_size: int) -> Iterator[tuple[int, slice, slice]]:
@@ -95,6 +101,14 @@ def _convolve_small(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return convolved.view(time, batch, out_channels)
 
 
+def _convolve_columns(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The same convolution as one product: for each step, the inputs of all taps side by side."""
+    taps, time = len(weight), len(x)
+    padded = nn.functional.pad(x, (0, 0, 0, 0, taps // 2, taps // 2))
+    columns = torch.cat([padded[tap : tap + time] for tap in range(taps)], dim=-1)
+    return nn.functional.linear(columns, _rows(weight), bias)
+
+
 class TimeConv1d(nn.Module):
     """Convolution over time that keeps the length: `nn.Conv1d(…, padding="same")`.
 
@@ -118,6 +132,8 @@ class TimeConv1d(nn.Module):
         if torch.is_autocast_enabled(x.device.type):
             precision = torch.get_autocast_dtype(x.device.type)
             x, weight, bias = x.to(precision), weight.to(precision), bias.to(precision)
+        if is_exported():
+            return _convolve_columns(x, weight, bias)
         if is_small(x):
             return _convolve_small(x, weight, bias)
         convolve = ConvolveTiles if fits(x, len(weight)) else _Convolve

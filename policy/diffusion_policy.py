@@ -10,13 +10,12 @@ from torch import Tensor, nn
 from diffusion_controller import DiffusionControllerError
 
 from .encoders import Encoder, augmentation_dim_of
+from .engines import Denoiser, Engine, Precision, make_engine
 from .noise_schedule import NoiseSchedule
 from .normalization import Normalization
-from .encoders import Encoder, augmentation_dim_of
-from .noise_schedule import NoiseSchedule
-from .normalization import Normalization
+from .observation_check import ObservationError, checked_observation
 from .samplers import SAMPLERS, samplers_for
-from .shapes import ActionChunk, Draws, Features, NoiseDraws, Timesteps
+from .shapes import ActionChunk, Draws, Features, Modulation, NoiseDraws, Timesteps
 
 if TYPE_CHECKING:
     from diffusion_controller.data import Normalizer, WindowBatch
@@ -28,19 +27,16 @@ class PolicyConfigError(DiffusionControllerError, ValueError):
     """The parts of a policy do not fit together."""
 
 
-class ObservationError(DiffusionControllerError, ValueError):
-    """An observation is not what the policy was trained on."""
-
-
 class Network(Protocol):
     """What `DiffusionPolicy` needs of a denoising network; implementations are `nn.Module`s."""
 
     action_dim: int
     condition_dim: int
 
-    def __call__(
-        self, chunk: ActionChunk, timestep: Timesteps, condition: Tensor | None
-    ) -> ActionChunk:
+    def modulate(self, timestep: Timesteps, condition: Tensor | None) -> Modulation:
+        """What timestep and condition contribute, whatever the noisy chunk."""
+
+    def __call__(self, chunk: ActionChunk, modulation: Modulation) -> ActionChunk:
         """Predict the schedule's target from a noisy chunk."""
 
 
@@ -60,6 +56,8 @@ class DiffusionPolicy(nn.Module):
         augmentation_dim: Uniform numbers per sample that decide how `loss` augments; 0 for none.
         sampler: Name of the sampler; may be changed at any time.
         num_inference_steps: Denoising steps per chunk; may be changed at any time.
+        timesteps: Noise levels that the sampler visits, strictly decreasing.
+        engine: What computes chunks; may be changed at any time.
     """
 
     def __init__(
@@ -110,6 +108,7 @@ class DiffusionPolicy(nn.Module):
         self.action_dim = int(np.prod(normalizer.channels["action"].scale.shape))
         self._check_sizes()
         self.set_sampler(sampler, num_inference_steps)
+        self.set_engine("eager")
 
     @property
     def encoder(self) -> Encoder:
@@ -138,8 +137,19 @@ class DiffusionPolicy(nn.Module):
                 f"sampler is {sampler!r}; a {self.schedule.process} schedule is sampled with "
                 f"{' or '.join(samplers_for(self.schedule))}"
             )
-        self._timesteps = SAMPLERS[sampler].timesteps(len(self.schedule), num_inference_steps)
+        self.timesteps = SAMPLERS[sampler].timesteps(len(self.schedule), num_inference_steps)
         self.sampler, self.num_inference_steps = sampler, num_inference_steps
+        self._levels: dict[torch.device, Timesteps] = {}
+
+    def set_engine(self, engine: str, precision: Precision = "fp32") -> None:
+        """Choose what computes chunks: see `engines.ENGINES`.
+
+        An engine takes the weights as they are now, on the device where they are now.
+
+        Raises:
+            EngineError: If there is no such engine or precision, or not on this device.
+        """
+        self.engine: Engine = make_engine(engine, self, precision)
 
     def loss(
         self,
@@ -164,11 +174,13 @@ class DiffusionPolicy(nn.Module):
             Scalar.
         """
         clean = self.normalization.normalize("action", batch.action)
-        features = self._encode(batch.observation, augmentation)
+        features = self.encode(batch.observation, augmentation)
         schedule = self._schedule_on(clean.device)
         noisy = schedule.add_noise(clean, noise, timestep)
         target = schedule.target(clean, noise, timestep)
-        return nn.functional.mse_loss(self._predict(noisy, timestep, features), target)
+        modulation = self._modulate(timestep, features)
+        prediction = self._predict(noisy, modulation, features, self.network)
+        return nn.functional.mse_loss(prediction, target)
 
     def forward(
         self,
@@ -189,7 +201,7 @@ class DiffusionPolicy(nn.Module):
 
         Args:
             observation: For each name in `observation_shapes` an array or tensor in physical
-                units. Shape (batch, obs_horizon, …), oldest first.
+                units, images as uint8. Shape (batch, obs_horizon, …), oldest first.
             seeds: One integer per element of the batch, which decides all of its randomness;
                 drawn from the operating system if not given.
 
@@ -198,9 +210,11 @@ class DiffusionPolicy(nn.Module):
             (batch, action_horizon, action_dim).
 
         Raises:
-            ObservationError: If an observation is missing, misshapen or not finite.
+            ObservationError: If an observation is missing, or not as the policy was trained on.
         """
-        tensors = self._check_observation(observation)
+        tensors = checked_observation(
+            observation, self.observation_shapes, obs_horizon=self.obs_horizon, device=self.device
+        )
         batch = next(iter(tensors.values())).shape[0]
         if seeds is None:
             seeds = np.random.SeedSequence().generate_state(batch).tolist()
@@ -213,7 +227,7 @@ class DiffusionPolicy(nn.Module):
         return chunk[:, first : first + self.action_horizon]
 
     def denoise(self, observation: Mapping[str, Tensor], noise: NoiseDraws) -> ActionChunk:
-        """Denoise a whole chunk from given noise.
+        """Denoise a whole chunk from given noise, by the engine.
 
         Args:
             observation: In physical units, on the policy's device.
@@ -222,14 +236,34 @@ class DiffusionPolicy(nn.Module):
         Returns:
             All `horizon` actions in physical units.
         """
-        features = self._encode(observation)  # once per chunk, not per denoising step
+        return self.engine.denoise(observation, noise)
+
+    def denoise_features(
+        self, features: Features, noise: NoiseDraws, network: Denoiser
+    ) -> ActionChunk:
+        """Denoise a whole chunk from given noise.
+
+        What the timesteps and the observations contribute is computed once, before the first
+        denoising step.
+
+        Args:
+            features: Of the observations, as `encode` gives them.
+            noise: Draws as the sampler takes them.
+            network: The policy's, or an engine's equal of it.
+
+        Returns:
+            All `horizon` actions in physical units.
+        """
+        batch, steps = len(features), len(self.timesteps)
+        levels = self._levels_on(features.device).repeat_interleave(batch)
+        modulations = self._modulate(levels, features.repeat(steps, 1, 1)).unflatten(0, (steps, -1))
+        place = {timestep: step for step, timestep in enumerate(self.timesteps)}
 
         def predict(noisy: ActionChunk, timestep: int) -> ActionChunk:
-            levels = torch.full((len(noisy),), timestep, device=noisy.device)
-            return self._predict(noisy, levels, features)
+            return self._predict(noisy, modulations[place[timestep]], features, network)
 
         sample = SAMPLERS[self.sampler].sample
-        chunk = sample(predict, noise, self.schedule, self._timesteps)
+        chunk = sample(predict, noise, self.schedule, self.timesteps)
         return self.normalization.denormalize("action", chunk)
 
     def _schedule_on(self, device: torch.device) -> NoiseSchedule:
@@ -238,9 +272,16 @@ class DiffusionPolicy(nn.Module):
             self._schedules[device] = self.schedule.to(device)
         return self._schedules[device]
 
-    def _encode(
+    def _levels_on(self, device: torch.device) -> Timesteps:
+        """The sampler's timesteps on a device, likewise."""
+        if device not in self._levels:
+            self._levels[device] = torch.tensor(self.timesteps, device=device)
+        return self._levels[device]
+
+    def encode(
         self, observation: Mapping[str, Tensor], augmentation: Draws | None = None
     ) -> Features:
+        """Features of observations in physical units. Shape of each (batch, obs_horizon, …)."""
         normalized = {
             name: self.normalization.normalize(name, observation[name])
             for name in self.observation_shapes
@@ -249,43 +290,19 @@ class DiffusionPolicy(nn.Module):
             return self.encoder(normalized)
         return self.encoder(normalized, augmentation)
 
-    def _predict(self, noisy: ActionChunk, timestep: Timesteps, features: Features) -> ActionChunk:
+    def _modulate(self, timestep: Timesteps, features: Features) -> Modulation:
+        film = self.conditioning == "film"
+        return self.network.modulate(timestep, features.flatten(1) if film else None)
+
+    def _predict(
+        self, noisy: ActionChunk, modulation: Modulation, features: Features, network: Denoiser
+    ) -> ActionChunk:
         if self.conditioning == "film":
-            return self.network(noisy, timestep, features.flatten(1))
+            return network(noisy, modulation)
         unknown = self.horizon - self.obs_horizon  # steps without an observation hold zeros
         known = nn.functional.pad(features, (0, 0, 0, unknown))
         filled = torch.cat((noisy, known), dim=-1)
-        return self.network(filled, timestep, None)[..., : self.action_dim]
-
-    def _check_observation(self, observation: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Refuse at the door what the policy was not trained on."""
-        missing = [name for name in self.observation_shapes if name not in observation]
-        if missing:
-            raise ObservationError(
-                f"observation has {', '.join(observation) or 'nothing'}; "
-                f"{', '.join(missing)} missing; the policy reads {self._describe_observations()}"
-            )
-        tensors: dict[str, Tensor] = {}
-        batch: int | None = None
-        for name, shape in self.observation_shapes.items():
-            tensor = torch.as_tensor(observation[name], device=self.device)
-            if tensor.dtype == torch.bool or tensor.is_complex():
-                raise ObservationError(f"{name} has dtype {tensor.dtype}; expected numbers")
-            tensor = tensor.to(torch.float32)
-            expected = (self.obs_horizon, *shape)
-            if tuple(tensor.shape[1:]) != expected or tensor.shape[0] != (batch or tensor.shape[0]):
-                raise ObservationError(
-                    f"{name} has shape {tuple(tensor.shape)}; expected "
-                    f"({batch or 'batch'}, {', '.join(map(str, expected))}): a batch of "
-                    f"{self.obs_horizon} observations, oldest first"
-                )
-            if not torch.isfinite(tensor).all():
-                raise ObservationError(f"{name} holds NaN or infinity; check the sensor")
-            tensors[name], batch = tensor, tensor.shape[0]
-        return tensors
-
-    def _describe_observations(self) -> str:
-        return ", ".join(f"{name} {shape}" for name, shape in self.observation_shapes.items())
+        return network(filled, modulation)[..., : self.action_dim]
 
     def _check_horizons(self) -> None:
         if min(self.horizon, self.obs_horizon, self.action_horizon) < 1:

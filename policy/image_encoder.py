@@ -1,13 +1,13 @@
 """The encoder of cameras: from pictures to keypoints."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from .augmentation import CROP_DRAWS, ColorJitter, centre_crop, random_crop
 from .encoders import EncoderError
-from .resnet import Norm, ResNet18
+from .resnet import REDUCTION, Norm, ResNet18
 from .shapes import Draws, Features, History
 from .spatial_softmax import SpatialSoftmax
 
@@ -30,6 +30,7 @@ class ImageEncoder(nn.Module):
         *,
         images: Mapping[str, Sequence[int]],
         crop: Sequence[int] | None = None,
+        padding: int = 0,
         width: int = 64,
         num_keypoints: int = 32,
         norm: Norm = "group",
@@ -40,7 +41,10 @@ class ImageEncoder(nn.Module):
 
         Args:
             images: Name and shape of each camera's pictures, e.g. `{"image": [96, 96, 3]}`.
-            crop: Height and width that the network sees; null shows it all.
+            crop: Height and width that the network sees; null for all of the picture.
+            padding: How far beyond the picture a crop in training may reach, in [px]. With
+                crop=null the picture is shifted by that much in training, and nothing of it
+                is cut off in use.
             width: Channels of the first stage; 64 is the published network.
             num_keypoints: Keypoints found in each picture.
             norm: `group`, or `folded` for weights with batch normalization folded into them.
@@ -53,13 +57,14 @@ class ImageEncoder(nn.Module):
         super().__init__()
         self.images = {name: tuple(shape) for name, shape in images.items()}
         self.crop = None if crop is None else _height_and_width(crop)
+        self.padding = padding
         self.width, self.num_keypoints, self.norm = width, num_keypoints, norm
         self.is_shared, self.color_jitter = is_shared, color_jitter
         self._check()
         self.observation_shapes = self.images
         self.feature_dim = 2 * num_keypoints * len(self.images)
-        crop_draws = 0 if self.crop is None else CROP_DRAWS
-        self._draws = (crop_draws, 0 if color_jitter is None else ColorJitter.num_draws)
+        crop_draws = CROP_DRAWS if self.crop is not None or padding else 0
+        self._draws = [crop_draws, 0 if color_jitter is None else ColorJitter.num_draws]
         self.augmentation_dim = sum(self._draws) * len(self.images)
         channels = next(iter(self.images.values()))[2]
         self.cameras = nn.ModuleDict(
@@ -68,6 +73,19 @@ class ImageEncoder(nn.Module):
                 for name in (["shared"] if is_shared else self.images)
             }
         )
+
+    def cut_off(self) -> Iterator[str]:
+        """What is never seen in use, a sentence for each camera whose pictures are cropped."""
+        for name, (height, width, _) in self.images.items():
+            if self.crop is None or self.crop == (height, width):
+                continue
+            rows, columns = height - self.crop[0], width - self.crop[1]
+            share = self.crop[0] * self.crop[1] / (height * width)
+            yield (
+                f"in use, crop {list(self.crop)} shows {100 * share:.0f} % of {name} "
+                f"{[height, width]}; its outer {rows} rows and {columns} columns, half of them on "
+                "each side, are not seen"
+            )
 
     def forward(self, observation: Mapping[str, Tensor], draws: Draws | None = None) -> Features:
         """Encode.
@@ -99,8 +117,9 @@ class ImageEncoder(nn.Module):
 
     def _in_training(self, pictures: History, draws: Draws) -> History:
         for_crop, for_colors = torch.split(draws, self._draws, dim=1)
-        if self.crop is not None:
-            pictures = random_crop(pictures, self.crop, for_crop)
+        if self._draws[0]:
+            size = self.crop or (pictures.shape[2], pictures.shape[3])
+            pictures = random_crop(pictures, size, for_crop, padding=self.padding)
         if self.color_jitter is not None:
             pictures = self.color_jitter(pictures, for_colors)
         return pictures
@@ -115,13 +134,29 @@ class ImageEncoder(nn.Module):
                     "[96, 96, 3]"
                 )
             self._check_crop(name, shape)
+            seen = self.crop or shape[:2]
+            if min(seen) <= REDUCTION:
+                raise EncoderError(
+                    f"of {name} {list(seen)} px are seen; more than {REDUCTION} are needed each "
+                    "way, for a map of more than one place to find keypoints in"
+                )
         if self.is_shared and len({(self.crop or s[:2], s[2]) for s in self.images.values()}) > 1:
             raise EncoderError(
                 f"is_shared with pictures of {list(map(list, self.images.values()))}; one network "
                 "for all cameras needs the same size and channels, after cropping"
             )
-        if self.num_keypoints < 1:
-            raise EncoderError(f"num_keypoints is {self.num_keypoints}; expected at least 1")
+        if self.color_jitter is not None and any(shape[2] != 3 for shape in self.images.values()):
+            raise EncoderError("color_jitter needs RGB, pictures of 3 channels; leave it out")
+        if not isinstance(self.color_jitter, ColorJitter | None):
+            raise EncoderError(
+                f"color_jitter is {self.color_jitter!r}; expected null or "
+                "{_target_: diffusion_controller.policy.ColorJitter, brightness: 0.1}"
+            )
+        if self.num_keypoints < 1 or self.padding < 0:
+            raise EncoderError(
+                f"num_keypoints is {self.num_keypoints} and padding {self.padding}; expected at "
+                "least 1 and 0"
+            )
 
     def _check_crop(self, name: str, shape: tuple[int, ...]) -> None:
         if self.crop is None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor, nn
 
 from .encoders import EncoderError
@@ -12,6 +13,8 @@ Norm = Literal["group", "folded"]
 """Group normalization, or none: then each convolution has a bias that stands for it."""
 
 STAGE_STRIDES = (1, 2, 2, 2)
+REDUCTION = 32
+"""Pixels to one place of the feature map."""
 
 
 class ResNet18(nn.Module):
@@ -25,6 +28,7 @@ class ResNet18(nn.Module):
 
     Attributes:
         channels: Of the feature map: 8 · width.
+        mean_color: Subtracted from pictures where `norm` is `folded`; in [−1, 1].
     """
 
     def __init__(self, *, in_channels: int = 3, width: int = 64, norm: Norm = "group") -> None:
@@ -46,6 +50,10 @@ class ResNet18(nn.Module):
             )
         if norm not in get_args(Norm):
             raise EncoderError(f"norm is {norm!r}; expected one of {', '.join(get_args(Norm))}")
+        self.width, self.norm = width, norm
+        self.mean_color: Tensor
+        if norm == "folded":
+            self.register_buffer("mean_color", torch.zeros(in_channels))
         self.stem = ConvNorm(in_channels, width, kernel_size=7, stride=2, norm=norm)
         self.pool = nn.MaxPool2d(3, stride=2, padding=1)
         self.stages = nn.ModuleList()
@@ -58,14 +66,23 @@ class ResNet18(nn.Module):
             )
             before = after
         self.channels = before
+        self._lay_channels_last()
 
     def forward(self, pictures: Pictures) -> FeatureMap:
         """Encode. Height and width become a 32nd part, rounded up."""
+        if self.norm == "folded":
+            pictures = pictures - self.mean_color[:, None, None]
         x = self.pool(nn.functional.relu(self.stem(pictures), inplace=True))
         for stage in self.stages:
             x = stage(x)
         features: Tensor = x
         return features
+
+    def _lay_channels_last(self) -> None:
+        """Lay the weights out as the pictures are, which saves reordering them at every call."""
+        for weight in self.parameters():
+            if weight.ndim == 4:
+                weight.data = weight.data.contiguous(memory_format=torch.channels_last)
 
 
 class ResidualBlock2d(nn.Module):
@@ -122,10 +139,10 @@ def layers_by_published_name(network: ResNet18) -> Iterator[tuple[str, str, Conv
     """Each layer with the names that torchvision and timm give its convolution and its norm."""
     yield "conv1", "bn1", network.stem
     for stage, blocks in enumerate(network.stages, start=1):
-        residuals: list[ResidualBlock2d] = list(blocks)  # type: ignore[arg-type]
-        for place, block in enumerate(residuals):
+        for place, block in enumerate(blocks.children()):
             prefix = f"layer{stage}.{place}"
-            yield f"{prefix}.conv1", f"{prefix}.bn1", block.first
-            yield f"{prefix}.conv2", f"{prefix}.bn2", block.second
-            if isinstance(block.skip, ConvNorm):
-                yield f"{prefix}.downsample.0", f"{prefix}.downsample.1", block.skip
+            if isinstance(block, ResidualBlock2d):
+                yield f"{prefix}.conv1", f"{prefix}.bn1", block.first
+                yield f"{prefix}.conv2", f"{prefix}.bn2", block.second
+                if isinstance(block.skip, ConvNorm):
+                    yield f"{prefix}.downsample.0", f"{prefix}.downsample.1", block.skip

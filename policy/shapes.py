@@ -15,6 +15,9 @@ Timesteps = Int64[Tensor, " batch"]
 Features = Float[Tensor, "batch obs_horizon feature_dim"]
 """What an encoder makes of a history of observations."""
 
+Modulation = Float[Tensor, "batch modulation_dim"]
+"""What a network makes of timestep and condition, before it sees a chunk."""
+
 TimeMajor = Float[Tensor, "time batch channels"]
 """Inside the network time comes first, so that a slab of consecutive time is one matrix."""
 

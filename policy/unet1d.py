@@ -5,7 +5,7 @@ Janner et al. (2022), *Planning with Diffusion*.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from diffusion_controller import DiffusionControllerError
 
-from .conv1d import Downsample1d, TimeConv1d, Upsample1d, is_small
-from .shapes import ActionChunk, TimeMajor, Timesteps
+from .conv1d import Downsample1d, TimeConv1d, Upsample1d, is_exported, is_small
+from .shapes import ActionChunk, Modulation, TimeMajor, Timesteps
 
 
 class NetworkShapeError(DiffusionControllerError, ValueError):
@@ -115,7 +115,7 @@ class ConvBlock(nn.Module):
         y = self.conv(x)
         if torch.is_autocast_enabled(y.device.type):
             y = y.float()  # statistics stay in full precision
-        if is_small(y):  # one call rather than few passes
+        if is_small(y) or is_exported():  # one call rather than few passes
             channels_first = y.permute(1, 2, 0)
             normalized = nn.functional.group_norm(
                 channels_first, self.groups, self.norm_weight, self.norm_bias
@@ -128,33 +128,27 @@ class ConvBlock(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolution blocks with a FiLM layer between them (Perez et al. 2018) and a skip."""
+    """Two convolution blocks, modulated between them (FiLM, Perez et al. 2018), and a skip."""
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        *,
-        condition_dim: int,
-        kernel_size: int,
-        groups: int,
+        self, in_channels: int, out_channels: int, *, kernel_size: int, groups: int
     ) -> None:
         super().__init__()
         self.first = ConvBlock(in_channels, out_channels, kernel_size=kernel_size, groups=groups)
         self.second = ConvBlock(out_channels, out_channels, kernel_size=kernel_size, groups=groups)
-        self.film = nn.Linear(condition_dim, 2 * out_channels)
+        self.modulation_dim = 2 * out_channels
         self.skip = (
             nn.Linear(in_channels, out_channels) if in_channels != out_channels else nn.Identity()
         )
 
-    def forward(self, x: TimeMajor, condition: Tensor) -> TimeMajor:
+    def forward(self, x: TimeMajor, modulation: Tensor) -> TimeMajor:
         """Shape (time, batch, in_channels) to (time, batch, out_channels).
 
         Args:
             x: Sequence.
-            condition: Activated condition. Shape (batch, condition_dim).
+            modulation: Scale and shift of each channel. Shape (batch, 2 · out_channels).
         """
-        scale, shift = self.film(condition).chunk(2, dim=-1)
+        scale, shift = modulation.chunk(2, dim=-1)
         y = torch.addcmul(shift, self.first(x), scale)
         output: Tensor = self.second(y) + self.skip(x)
         return output
@@ -165,6 +159,9 @@ class ConditionalUnet1d(nn.Module):
 
     Each level has two residual blocks; all but the last halve the length. The horizon must
     be a multiple of 2 ** (levels − 1).
+
+    The modulation of all blocks is one matrix product of timestep and condition. It does not
+    depend on the noisy chunk: a sampler has it computed once per chunk, for all its timesteps.
     """
 
     def __init__(
@@ -210,7 +207,6 @@ class ConditionalUnet1d(nn.Module):
             return ResidualBlock(
                 in_channels,
                 out_channels,
-                condition_dim=timestep_dim + condition_dim,
                 kernel_size=kernel_size,
                 groups=groups,
             )
@@ -230,16 +226,28 @@ class ConditionalUnet1d(nn.Module):
         self.upsample = nn.ModuleList(Upsample1d(after) for _, after in ascending)
         self.last = ConvBlock(channels[0], channels[0], kernel_size=kernel_size, groups=groups)
         self.head = nn.Linear(channels[0], action_dim)
+        self._modulation_dims = [block.modulation_dim for block in self._residual_blocks()]
+        self.film = nn.Linear(timestep_dim + condition_dim, sum(self._modulation_dims))
 
-    def forward(
-        self, chunk: ActionChunk, timestep: Timesteps, condition: Tensor | None
-    ) -> ActionChunk:
+    def modulate(self, timestep: Timesteps, condition: Tensor | None) -> Modulation:
+        """Scale and shift of every block: what does not depend on the noisy chunk.
+
+        Args:
+            timestep: Noise level of each chunk.
+            condition: Observation features. Shape (batch, condition_dim); None if that is 0.
+        """
+        embedding = self.embed_timestep(timestep)
+        if condition is not None:
+            embedding = torch.cat((embedding, condition), dim=-1)
+        modulation: Tensor = self.film(nn.functional.mish(embedding))
+        return modulation
+
+    def forward(self, chunk: ActionChunk, modulation: Modulation) -> ActionChunk:
         """Predict the network's target (noise, clean chunk or velocity) from a noisy chunk.
 
         Args:
             chunk: Noisy normalized chunk.
-            timestep: Noise level of each chunk.
-            condition: Observation features. Shape (batch, condition_dim); None if that is 0.
+            modulation: As `modulate` gives it for the timestep and condition of each chunk.
 
         Returns:
             Prediction, shaped as `chunk`.
@@ -252,25 +260,26 @@ class ConditionalUnet1d(nn.Module):
                 f"horizon is {chunk.shape[1]}; with {len(self.down)} levels it must be a "
                 f"multiple of {self.length_multiple}"
             )
-        embedding = self.embed_timestep(timestep)
-        if condition is not None:
-            embedding = torch.cat((embedding, condition), dim=-1)
-        modulation = nn.functional.mish(embedding)
-
+        modulations = iter(modulation.split(self._modulation_dims, dim=-1))
         x = chunk.transpose(0, 1).contiguous()
         skips: list[Tensor] = []
         for level, blocks in enumerate(self.down):
             for residual in blocks:  # type: ignore[attr-defined]
-                x = residual(x, modulation)
+                x = residual(x, next(modulations))
             skips.append(x)
             if level < len(self.downsample):
                 x = self.downsample[level](x)
         for residual in self.middle:
-            x = residual(x, modulation)
+            x = residual(x, next(modulations))
         for blocks, upsample in zip(self.up, self.upsample, strict=True):
             x = torch.cat((x, skips.pop()), dim=-1)
             for residual in blocks:  # type: ignore[attr-defined]
-                x = residual(x, modulation)
+                x = residual(x, next(modulations))
             x = upsample(x)
         prediction: Tensor = self.head(self.last(x))
         return prediction.transpose(0, 1)
+
+    def _residual_blocks(self) -> Iterator[ResidualBlock]:
+        """In the order in which `forward` comes to them."""
+        for blocks in (*self.down, self.middle, *self.up):
+            yield from blocks  # type: ignore[misc]

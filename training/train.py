@@ -202,7 +202,9 @@ def _assess(
     """Validation loss and closed-loop score, as far as asked for."""
     line: dict[str, float] = {}
     if validation is not None:
-        line["validation_loss"] = validation_loss(policy, validation, seed=settings.seed)
+        line["validation_loss"] = validation_loss(
+            policy, validation, seed=settings.seed, batch_size=settings.batch_size
+        )
     if evaluate is not None:
         line |= evaluate(policy)
     return line

@@ -33,7 +33,14 @@ warm: false
 """,
     "oven/gas.yaml": "flame: 3  # of nine\n",
     "oven/wood.yaml": "flame: 9\n",
-    "recipe/bread.yaml": "# @package _global_\nsteps: 7  # fewer\n",
+    "recipe/bread.yaml": "# @package _global_\nsteps: 7  # fewer\ngrain: wheat  # ground\n",
+    "recipe/rye.yaml": """# @package _global_
+defaults:
+  - bread
+  - override /oven: wood
+  - _self_
+crust: dark  # as it should be
+""",
 }
 
 Compose = Callable[..., DictConfig]
@@ -158,6 +165,14 @@ def test_help_shows_each_key_with_its_value_and_comment(module: str) -> None:
     assert "oven=gas one of gas, wood" in shown
     assert "warm=false" in shown
     assert max(map(len, lines)) <= 100
+
+
+def test_a_choice_that_builds_on_another_shows_the_comments_of_both(module: str) -> None:
+    lines = command_help(COMMAND, ["recipe=rye"], config_module=module).splitlines()
+    shown = [" ".join(line.split()) for line in lines]
+    assert "crust=dark as it should be" in shown
+    assert "grain=wheat ground" in shown
+    assert "oven.flame=9" in shown
 
 
 def test_a_comment_belongs_to_the_key_on_its_line_or_below_it() -> None:

@@ -15,6 +15,13 @@ def _network(channels: tuple[int, ...] = (16, 32)) -> ConditionalUnet1d:
     )
 
 
+def _predict(
+    network: ConditionalUnet1d, chunk: Tensor, timestep: Tensor, condition: Tensor
+) -> Tensor:
+    prediction: Tensor = network(chunk, network.modulate(timestep, condition))
+    return prediction
+
+
 def _inputs(batch: int = 4, horizon: int = 16) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
     chunk = torch.randn(batch, horizon, 3, generator=generator)
@@ -25,7 +32,7 @@ def _inputs(batch: int = 4, horizon: int = 16) -> tuple[Tensor, Tensor, Tensor]:
 @pytest.mark.parametrize("channels", [(16,), (16, 32), (16, 32, 64)])
 def test_the_output_is_shaped_as_the_chunk(channels: tuple[int, ...]) -> None:
     chunk, timestep, condition = _inputs()
-    assert _network(channels)(chunk, timestep, condition).shape == chunk.shape
+    assert _predict(_network(channels), chunk, timestep, condition).shape == chunk.shape
 
 
 def test_the_published_widths_give_the_published_size() -> None:
@@ -37,28 +44,28 @@ def test_the_published_widths_give_the_published_size() -> None:
 
 def test_an_element_of_a_batch_does_not_see_the_others() -> None:
     network, (chunk, timestep, condition) = _network(), _inputs()
-    whole = network(chunk, timestep, condition)
-    alone = network(chunk[1:2], timestep[1:2], condition[1:2])
+    whole = _predict(network, chunk, timestep, condition)
+    alone = _predict(network, chunk[1:2], timestep[1:2], condition[1:2])
     torch.testing.assert_close(whole[1:2], alone)
 
 
 def test_planning_agrees_with_what_training_computes() -> None:
     network, inputs = _network((16, 32, 64)), _inputs()
-    trained = network(*inputs).detach()
+    trained = _predict(network, *inputs).detach()
     with torch.inference_mode():
-        torch.testing.assert_close(network(*inputs), trained)
+        torch.testing.assert_close(_predict(network, *inputs), trained)
 
 
 def test_condition_and_timestep_reach_the_output() -> None:
     network, (chunk, timestep, condition) = _network(), _inputs()
-    output = network(chunk, timestep, condition)
-    assert not torch.allclose(output, network(chunk, timestep, condition + 1))
-    assert not torch.allclose(output, network(chunk, (timestep + 50) % 100, condition))
+    output = _predict(network, chunk, timestep, condition)
+    assert not torch.allclose(output, _predict(network, chunk, timestep, condition + 1))
+    assert not torch.allclose(output, _predict(network, chunk, (timestep + 50) % 100, condition))
 
 
 def test_every_weight_gets_a_gradient() -> None:
     network = _network((16, 32, 64))
-    network(*_inputs()).square().sum().backward()
+    _predict(network, *_inputs()).square().sum().backward()
     without = [name for name, weight in network.named_parameters() if weight.grad is None]
     assert without == []
 
@@ -66,7 +73,7 @@ def test_every_weight_gets_a_gradient() -> None:
 def test_a_horizon_that_does_not_halve_is_refused() -> None:
     chunk, timestep, condition = _inputs(horizon=15)
     with pytest.raises(NetworkShapeError, match=r"horizon is 15; .* multiple of 2"):
-        _network()(chunk, timestep, condition)
+        _predict(_network(), chunk, timestep, condition)
 
 
 def test_channels_that_do_not_divide_into_groups_are_refused() -> None:
