@@ -9,7 +9,6 @@ Writes `benchmarks/results/windows.json`.
 """
 
 import argparse
-import itertools
 import json
 import statistics
 import sys
@@ -21,9 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 from machine import describe_machine
-from numpy.typing import NDArray
+from peers.plain_windows import PlainWindows, batches
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 from zarr.storage import MemoryStore
 
 from diffusion_controller.data import (
@@ -37,51 +35,6 @@ from diffusion_controller.data import (
 HORIZON, OBS_HORIZON, ACTION_HORIZON = 16, 2, 8
 NUM_EPISODES, NUM_STEPS, SHORTEST = 206, 25650, 49
 SHAPES = {"state": (5,), "keypoint": (9, 2), "action": (2,)}
-
-Sample = dict[str, dict[str, Tensor] | Tensor]
-
-
-class PlainDataset(Dataset[Sample]):
-    """Cuts one window per call out of arrays of all episodes."""
-
-    def __init__(self, arrays: dict[str, NDArray[Any]], episode_ends: NDArray[np.int64]) -> None:
-        """Lists all windows: start, and first and last step of the episode."""
-        self._arrays = arrays
-        self._windows: list[tuple[int, int, int]] = []
-        first = 0
-        for end in episode_ends.tolist():
-            for start in range(first - (OBS_HORIZON - 1), end - HORIZON + (ACTION_HORIZON - 1) + 1):
-                self._windows.append((start, first, end))
-            first = end
-
-    def __len__(self) -> int:
-        """Number of windows."""
-        return len(self._windows)
-
-    def __getitem__(self, index: int) -> Sample:
-        """One window as tensors."""
-        return {
-            "observation": {
-                "keypoints": self._cut("keypoint", index, OBS_HORIZON),
-                "agent": self._cut("state", index, OBS_HORIZON)[:, :2],
-            },
-            "action": self._cut("action", index, HORIZON),
-        }
-
-    def _cut(self, name: str, index: int, length: int) -> Tensor:
-        start, first, end = self._windows[index]
-        values = self._arrays[name]
-        inside = values[max(start, first) : min(start + length, end)]
-        before, after = max(first - start, 0), max(start + length - end, 0)
-        if before or after:
-            inside = np.concatenate(
-                [
-                    np.repeat(inside[:1], before, axis=0),
-                    inside,
-                    np.repeat(inside[-1:], after, axis=0),
-                ]
-            )
-        return torch.from_numpy(inside)
 
 
 def make_buffer() -> ReplayBuffer:
@@ -109,23 +62,7 @@ def our_batches(windows: WindowDataset, batch_size: int) -> Iterator[Tensor]:
             yield windows.gather(order[start : start + batch_size]).action
 
 
-def plain_batches(dataset: PlainDataset, batch_size: int, num_workers: int) -> Iterator[Tensor]:
-    """Shuffled epochs without end."""
-    loader = DataLoader(
-        dataset,
-        batch_size=batch_size,
-        shuffle=True,
-        drop_last=True,
-        num_workers=num_workers,
-        persistent_workers=num_workers > 0,
-        generator=torch.Generator().manual_seed(0),
-    )
-    for _ in itertools.count():
-        for batch in loader:
-            yield batch["action"]
-
-
-def check_equal(windows: WindowDataset, dataset: PlainDataset) -> None:
+def check_equal(windows: WindowDataset, dataset: PlainWindows) -> None:
     """Both ways give the same windows, or the comparison is void."""
     if len(windows) != len(dataset):
         raise SystemExit(f"{len(windows)} windows here, {len(dataset)} there")
@@ -142,11 +79,12 @@ def check_equal(windows: WindowDataset, dataset: PlainDataset) -> None:
             raise SystemExit(f"window {index} differs")
 
 
-def windows_per_second(batches: Iterator[Tensor], *, seconds: float) -> float:
-    """Rate over the given time."""
+def windows_per_second(found: Iterator[Any], *, seconds: float, size: int) -> float:
+    """Rate over the given time, in batches of `size` windows."""
     count, start = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - start) < seconds:
-        count += len(next(batches))
+        next(found)
+        count += size
     return count / elapsed
 
 
@@ -169,20 +107,27 @@ def main() -> None:
         obs_horizon=OBS_HORIZON,
         action_horizon=ACTION_HORIZON,
     )
-    dataset = PlainDataset({name: buffer.read(name) for name in SHAPES}, buffer.episode_ends)
+    dataset = PlainWindows(
+        {"keypoints": buffer.read("keypoint"), "agent": buffer.read("state")[:, :2]},
+        buffer.read("action"),
+        buffer.episode_ends,
+        horizon=HORIZON,
+        obs_horizon=OBS_HORIZON,
+        action_horizon=ACTION_HORIZON,
+    )
     check_equal(windows, dataset)
     size = arguments.batch_size
-    ways: dict[str, Callable[[], Iterator[Tensor]]] = {
+    ways: dict[str, Callable[[], Iterator[Any]]] = {
         "gather": lambda: our_batches(windows, size),
-        "dataset_and_dataloader": lambda: plain_batches(dataset, size, 0),
-        "dataset_and_dataloader_2_workers": lambda: plain_batches(dataset, size, 2),
+        "dataset_and_dataloader": lambda: batches(dataset, size, 0),
+        "dataset_and_dataloader_2_workers": lambda: batches(dataset, size, 2),
     }
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(arguments.rounds):
         for name, make in ways.items():
-            batches = make()
-            next(batches)  # starts the workers
-            rates[name].append(windows_per_second(batches, seconds=arguments.seconds))
+            found = make()
+            next(found)  # starts the workers
+            rates[name].append(windows_per_second(found, seconds=arguments.seconds, size=size))
     median = {name: statistics.median(values) for name, values in rates.items()}
     result = {
         "command": f"python benchmarks/bench_windows.py {' '.join(sys.argv[1:])}".strip(),

@@ -66,9 +66,17 @@ class ContestantError(RuntimeError):
 
 
 class Contestant:
-    """A side of the comparison: `benchmarks/peers/contestant.py` in an interpreter."""
+    """A side of the comparison: a script of `benchmarks/peers` in an interpreter."""
 
-    def __init__(self, side: str, python: str, threads: int, wait_policy: str) -> None:
+    def __init__(
+        self,
+        side: str,
+        python: str,
+        threads: int,
+        wait_policy: str,
+        *,
+        script: str = "contestant.py",
+    ) -> None:
         """Starts it; all sides get the same threads and the same way of waiting for them."""
         self.side = side
         environment = os.environ | {
@@ -78,7 +86,7 @@ class Contestant:
         if wait_policy != "default":
             environment["OMP_WAIT_POLICY"] = wait_policy
         self._process = subprocess.Popen(
-            [python, str(HERE / "peers" / "contestant.py"), side],
+            [python, str(HERE / "peers" / script), side],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

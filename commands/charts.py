@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -63,7 +62,7 @@ def draw_training(lines: Sequence[Mapping[str, Any]], path: Path) -> Chart:
     def draw(axes: Axes, theme: Theme) -> None:
         axes.plot(steps, losses, color=theme.series[0], linewidth=1.6)
         axes.set_yscale("log")
-        _label_log_axis(axes.yaxis)
+        label_log_axis(axes.yaxis)
         axes.set_xlim(0, max(steps))
         axes.set_xlabel("optimizer step")
         axes.set_title("denoising loss (mean squared error, log scale)")
@@ -71,53 +70,11 @@ def draw_training(lines: Sequence[Mapping[str, Any]], path: Path) -> Chart:
             axes.plot(*zip(*held_out, strict=True), "o", color=theme.series[1], markersize=5)
         _label_last(axes, steps[-1], losses[-1], theme)
 
-    return _render(draw, path)
+    return render(draw, path)
 
 
-def draw_latency(
-    durations: Mapping[str, Sequence[float]],
-    path: Path,
-    *,
-    period: float,
-    chunk_period: float,
-) -> Chart:
-    """How long chunks took, against what there is time for.
-
-    Args:
-        durations: In [s], by the name of the policy.
-        path: PNG file to write besides.
-        period: Control period in [s].
-        chunk_period: How long the actions of one chunk last, in [s].
-    """
-    milliseconds = [1e3 * np.asarray(values) for values in durations.values()]
-    low = min(values.min() for values in milliseconds)
-    high = max(*(values.max() for values in milliseconds), 1e3 * chunk_period)
-    bins = np.geomspace(0.7 * low, 1.6 * high, 120)
-
-    def draw(axes: Axes, theme: Theme) -> None:
-        for values, name, color in zip(milliseconds, durations, theme.series, strict=False):
-            axes.hist(values, bins.tolist(), color=color, alpha=0.75, label=name)
-        top = axes.get_ylim()[1] * 1.18
-        axes.set_ylim(0, top)
-        limits = {"control period": 1e3 * period, "actions of a chunk": 1e3 * chunk_period}
-        for text, limit in limits.items():
-            axes.axvline(limit, color=theme.warning, linewidth=1.2, linestyle=(0, (4, 3)))
-            axes.text(
-                limit * 0.97, top * 0.97, f"{text}\n{limit:.0f} ms", ha="right", va="top",
-                color=theme.warning, fontsize=8,
-            )  # fmt: skip
-        axes.set_xscale("log")
-        axes.set_xlim(bins[0], bins[-1])
-        _label_log_axis(axes.xaxis)
-        axes.set_xlabel("time from observation to action chunk in [ms], log scale")
-        axes.set_title("chunks")
-        if len(durations) > 1:
-            axes.legend(frameon=False, labelcolor=theme.ink, fontsize=8, loc="center")
-
-    return _render(draw, path)
-
-
-def _label_log_axis(axis: Axis) -> None:
+def label_log_axis(axis: Axis) -> None:
+    """Label 1, 2, 5, 10, …, as they are written."""
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
@@ -130,10 +87,17 @@ def _label_last(axes: Axes, x: float, y: float, theme: Theme) -> None:
     )
 
 
-def _render(draw: Callable[[Axes, Theme], None], path: Path) -> Chart:
+def render(draw: Callable[[Axes, Theme], None], path: Path, *, height: float = 2.5) -> Chart:
+    """Draw for both kinds of page, and write the light one besides.
+
+    Args:
+        draw: Draws with the colours of a theme.
+        path: PNG file to write.
+        height: In inches; the width is that of a page.
+    """
     pictures = []
     for theme in (LIGHT, DARK):
-        figure = Figure(figsize=(7.2, 2.5), layout="constrained")
+        figure = Figure(figsize=(7.2, height), layout="constrained")
         axes = figure.add_subplot()
         draw(axes, theme)
         _quiet(axes, theme)

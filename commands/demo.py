@@ -1,6 +1,7 @@
 """`dpc demo`: the main job on what comes with the package, from demonstrations to a report."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 import diffusion_controller
-from diffusion_controller.commands.charts import draw_latency, draw_training
+from diffusion_controller.commands.charts import draw_training
 from diffusion_controller.commands.errors import CommandError
 from diffusion_controller.commands.evaluate import first_observation
 from diffusion_controller.commands.experiment import (
@@ -21,13 +22,19 @@ from diffusion_controller.commands.experiment import (
 from diffusion_controller.commands.json_file import write_json
 from diffusion_controller.commands.report import Contestant, Report, Training
 from diffusion_controller.commands.report_page import write_report
+from diffusion_controller.commands.timing_chart import Row, draw_timing
 from diffusion_controller.commands.train import provenance_of, settings_of
 from diffusion_controller.data import EMBEDDED_DEMONSTRATIONS
 from diffusion_controller.policy import DiffusionPolicy, load_policy, read_metrics
 from diffusion_controller.runtime import (
+    ChunkStopwatch,
+    Effort,
+    Latencies,
     LatencyStatistics,
+    busy_cores,
     evaluate_policy,
-    time_chunks,
+    other_cores,
+    repeated,
     write_rollouts,
 )
 from diffusion_controller.training import Run, TrainingSettings, read_metrics_lines, train
@@ -63,11 +70,10 @@ def run(config: DictConfig) -> int:
         report,
         out / REPORT_NAME,
         training=draw_training(training.lines, out / "training.png"),
-        latency=draw_latency(
-            {contestant.name: contestant.chunk_durations for contestant in contestants},
+        latency=draw_timing(
+            [Row(one.name, one.alone, one.busy) for one in contestants],
+            contestants[0].requirement,
             out / "latency.png",
-            period=contestants[0].control_period,
-            chunk_period=contestants[0].chunk_period,
         ),
     )
     print("\n".join(["", *report.summary(), "", f"report   {file.resolve()}"]))
@@ -135,17 +141,30 @@ def _roll_out(
             traced_seeds=seeds[: config.filmed],
             on_progress=show,
         )
-    durations = time_chunks(policy, first_observation(result), calls=config.chunks_timed)
+    alone, busy = _time(policy, first_observation(result), calls=config.chunks_timed)
     slug = name.split()[0]
     return Contestant(
         name=name,
         checkpoint=str(checkpoint),
         data=str(recorded.get("data", "unknown")),
         parameters=sum(parameter.numel() for parameter in policy.parameters()),
-        result=replace(result, chunk_latency=LatencyStatistics.of(durations, batch_size=1)),
-        chunk_durations=tuple(durations),
+        result=replace(result, chunk_latency=LatencyStatistics.of(alone.durations, batch_size=1)),
+        alone=alone,
+        busy=busy,
         video=write_rollouts(result.traces, out / f"rollouts_{slug}.mp4"),
     )
+
+
+def _time(
+    policy: DiffusionPolicy, observation: Mapping[str, Any], *, calls: int
+) -> tuple[Latencies, Latencies]:
+    """Latencies of chunks, alone and with the other cores busy, as `dpc timing` measures them."""
+    stopwatch = ChunkStopwatch(policy, [repeated(observation, policy)])
+    stopwatch.warm_up()
+    alone = stopwatch.measure(calls=calls, rest=Effort.rest)
+    with busy_cores(other_cores()):
+        busy = stopwatch.measure(calls=calls, rest=Effort.rest)
+    return Latencies(tuple(alone)), Latencies(tuple(busy))
 
 
 def _check(config: DictConfig, out: Path) -> None:

@@ -125,7 +125,7 @@ def make_policy(
 def _check_shapes(policy: DiffusionPolicy, windows: WindowDataset) -> None:
     """Refuse an encoder that was described for other observations than were recorded."""
     for name, shape in policy.observation_shapes.items():
-        recorded: Tensor | Images = {**windows.observations, **windows.images}[name]
+        recorded: Any = {**windows.observations, **windows.images}[name]
         found = tuple(recorded.shape[1:])
         if found != shape:
             raise CommandError(

@@ -9,7 +9,13 @@ from typing import Any
 
 import torch
 
-from diffusion_controller.runtime import EvaluationResult, LatencyStatistics
+from diffusion_controller.runtime import (
+    EvaluationResult,
+    Latencies,
+    LatencyStatistics,
+    Requirement,
+    worse_of,
+)
 from diffusion_controller.runtime.evaluation_result import package_versions
 
 
@@ -50,7 +56,8 @@ class Contestant:
         data: Name of the demonstrations that it was trained on.
         parameters: Of the policy.
         result: Of its rollouts.
-        chunk_durations: Time of each measured chunk in [s].
+        alone: Latencies of its chunks with the machine left alone.
+        busy: Latencies of its chunks with the other cores busy.
         video: File of its filmed rollouts.
     """
 
@@ -59,45 +66,26 @@ class Contestant:
     data: str
     parameters: int
     result: EvaluationResult
-    chunk_durations: tuple[float, ...]
+    alone: Latencies
+    busy: Latencies
     video: Path
 
     @property
     def latency(self) -> LatencyStatistics:
-        """Summary of `chunk_durations`."""
-        return LatencyStatistics.of(self.chunk_durations, batch_size=1)
+        """Summary of `alone`."""
+        return LatencyStatistics.of(self.alone.durations, batch_size=1)
 
     @property
-    def control_period(self) -> float:
-        """Of the environment, in [s]."""
-        return 1 / float(self.result.environment["metadata"]["render_fps"])
-
-    @property
-    def chunk_period(self) -> float:
-        """How long the executed actions of a chunk last, in [s]."""
-        return int(self.result.policy["action_horizon"]) * self.control_period
+    def requirement(self) -> Requirement:
+        """The environment's rate, with the margin that `dpc timing` asks for."""
+        rate = float(self.result.environment["metadata"]["render_fps"])
+        return Requirement(rate, int(self.result.policy["action_horizon"]))
 
     @property
     def verdict(self) -> str:
         """Whether it plans in time for the control rate, as one sentence."""
-        p99, rate = self.latency.p99, round(1 / self.control_period)
-        if p99 <= self.control_period:
-            return (
-                f"In time for {rate} Hz: 99 of 100 chunks are there within {1e3 * p99:.0f} ms, "
-                f"and a control period is {1e3 * self.control_period:.0f} ms."
-            )
-        if p99 <= self.chunk_period:
-            return (
-                f"In time for {rate} Hz only when planning goes on beside execution: a chunk takes "
-                f"up to {1e3 * p99:.0f} ms (p99), longer than a control period of "
-                f"{1e3 * self.control_period:.0f} ms, but its actions last "
-                f"{1e3 * self.chunk_period:.0f} ms."
-            )
-        return (
-            f"Too slow for {rate} Hz here: a chunk takes up to {1e3 * p99:.0f} ms (p99) and its "
-            f"actions last {1e3 * self.chunk_period:.0f} ms. Use fewer denoising steps or a "
-            "smaller network."
-        )
+        worse = worse_of(self.alone, self.busy)
+        return self.requirement.explain(worse.judged, by=worse.judged_by)
 
 
 @dataclass(frozen=True)
@@ -123,7 +111,8 @@ class Report:
                     "data": contestant.data,
                     "parameters": contestant.parameters,
                     "chunk_latency": asdict(contestant.latency),
-                    "chunk_durations": list(contestant.chunk_durations),
+                    "chunk_durations": list(contestant.alone.durations),
+                    "chunk_durations_busy": list(contestant.busy.durations),
                     "verdict": contestant.verdict,
                     "evaluation": contestant.result.to_json(),
                 }

@@ -42,7 +42,7 @@ def write_report(report: Report, path: Path, *, training: Chart, latency: Chart)
         training_facts=_facts(_training_facts(report)),
         training_chart=_picture(training, "Denoising loss over optimizer steps"),
         verdicts="\n".join(map(_verdict, report.contestants)),
-        latency_chart=_picture(latency, "Histogram of the time that a chunk takes"),
+        latency_chart=_picture(latency, "How long chunks take, against the control period"),
         checkpoint=escape(report.contestants[0].checkpoint),
         machine=_facts(_machine_facts()),
     )

@@ -82,6 +82,12 @@ COMMANDS: tuple[Command, ...] = (
         example="dpc evaluate policy=checkpoints/pusht_keypoints episodes=500",
         positional="policy",
     ),
+    Command(
+        words=("timing",),
+        summary="say whether a policy keeps a control rate on this machine, and with which setting",
+        example="dpc timing policy=checkpoints/pusht_keypoints control_hz=10",
+        positional="policy",
+    ),
 )
 
 

@@ -1,5 +1,6 @@
 """How arrays lie in the stores that we write: types, chunks, codecs, and which chunks are there."""
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -92,6 +93,25 @@ def pieces(array: zarr.Array[Any], *, start: int, stop: int) -> Iterator[tuple[i
     steps = max(1, PIECE_BYTES // (step_bytes * chunk)) * chunk
     for first in range(start // chunk * chunk, stop, steps):
         yield max(first, start), min(first + steps, stop)
+
+
+def read_scattered(array: zarr.Array[Any], steps: NDArray[np.int64]) -> NDArray[Any]:
+    """An array at single steps, strictly increasing; each chunk that holds some is read once.
+
+    zarr's own way of selecting many rows copies them element by element, and takes half as long
+    again.
+    """
+    chunk_steps = array.chunks[0]
+    runs = np.split(steps, np.flatnonzero(np.diff(steps // chunk_steps)) + 1)
+
+    async def read(run: NDArray[np.int64]) -> NDArray[Any]:
+        values = np.asarray(await array.async_array.getitem(slice(run[0], run[-1] + 1)))
+        return values if len(values) == len(run) else values[run - run[0]]
+
+    async def read_all() -> list[NDArray[Any]]:
+        return await asyncio.gather(*map(read, runs))
+
+    return np.concatenate(sync(read_all()))
 
 
 def cast_exactly(

@@ -28,6 +28,7 @@ from diffusion_controller.data.layout import (
     pieces,
     read_ends,
     read_members,
+    read_scattered,
 )
 from diffusion_controller.data.stores import (
     DurableStore,
@@ -250,7 +251,7 @@ class ReplayBuffer:
         array = self.array(name)
         target = np.dtype(array.dtype if dtype is None else dtype)
         with self._explained(name, int(steps[0]), int(steps[-1])):
-            values = np.asarray(array.oindex[steps])
+            values = read_scattered(array, steps)
         return cast_exactly(values, target, name=name, steps=steps)
 
     def array(self, name: str) -> zarr.Array[Any]:

@@ -17,7 +17,14 @@ from .image_encoder import ImageEncoder
 from .noise_schedule import NoiseSchedule, NoiseScheduleError
 from .observation_check import ObservationError
 from .pretrained import WeightsFileError, load_resnet18_weights
-from .samplers import SAMPLERS, ddim_sample, ddpm_sample, dpm_solver_sample
+from .samplers import (
+    SAMPLERS,
+    ddim_sample,
+    ddpm_sample,
+    dpm_solver_sample,
+    euler_sample,
+    samplers_for,
+)
 from .unet1d import ConditionalUnet1d, NetworkShapeError
 
 __all__ = [
@@ -48,10 +55,12 @@ __all__ = [
     "ddpm_sample",
     "describe",
     "dpm_solver_sample",
+    "euler_sample",
     "find_device",
     "load_policy",
     "load_resnet18_weights",
     "read_metrics",
     "resolve_checkpoint",
+    "samplers_for",
     "save_policy",
 ]

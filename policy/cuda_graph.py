@@ -64,7 +64,7 @@ class CudaGraph:
     def _capture(self, observation: Mapping[str, Tensor], noise: NoiseDraws) -> _Captured:
         inputs = {name: observation[name].clone() for name in self._policy.observation_shapes}
         noise = noise.clone()
-        stream = torch.cuda.Stream(self._policy.device)
+        stream = torch.cuda.Stream(self._policy.device)  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream(self._policy.device))
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UP_CALLS):

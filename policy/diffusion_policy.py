@@ -129,13 +129,13 @@ class DiffusionPolicy(nn.Module):
         """Choose how chunks are denoised.
 
         Raises:
-            PolicyConfigError: If there is no such sampler.
+            PolicyConfigError: If there is no such sampler for the policy's noise schedule.
             NoiseScheduleError: If the schedule does not have that many timesteps.
         """
         if sampler not in samplers_for(self.schedule):
             raise PolicyConfigError(
-                f"sampler is {sampler!r}; a {self.schedule.process} schedule is sampled with "
-                f"{' or '.join(samplers_for(self.schedule))}"
+                f"sampler is {sampler!r}; for a {self.schedule.process} schedule expected one of "
+                f"{', '.join(samplers_for(self.schedule))}"
             )
         self.timesteps = SAMPLERS[sampler].timesteps(len(self.schedule), num_inference_steps)
         self.sampler, self.num_inference_steps = sampler, num_inference_steps
@@ -256,7 +256,7 @@ class DiffusionPolicy(nn.Module):
         """
         batch, steps = len(features), len(self.timesteps)
         levels = self._levels_on(features.device).repeat_interleave(batch)
-        modulations = self._modulate(levels, features.repeat(steps, 1, 1)).unflatten(0, (steps, -1))
+        modulations = self._modulate(levels, features.repeat(steps, 1, 1)).view(steps, batch, -1)
         place = {timestep: step for step, timestep in enumerate(self.timesteps)}
 
         def predict(noisy: ActionChunk, timestep: int) -> ActionChunk:
@@ -273,7 +273,7 @@ class DiffusionPolicy(nn.Module):
         return self._schedules[device]
 
     def _levels_on(self, device: torch.device) -> Timesteps:
-        """The sampler's timesteps on a device, likewise."""
+        """The sampler's timesteps on a device, copied there once."""
         if device not in self._levels:
             self._levels[device] = torch.tensor(self.timesteps, device=device)
         return self._levels[device]

@@ -109,18 +109,18 @@ def dpm_solver_sample(
 def euler_sample(
     predict: Predict, noise: NoiseDraws, schedule: NoiseSchedule, timesteps: Sequence[int]
 ) -> ActionChunk:
-    """Euler's method on the flow dx/dσ = ε − x_0: Liu et al. (2023), algorithm 1.
+    """Euler's method on the flow dx/dσ = v: Liu et al. (2023), eq. 1 and section 2.2.
 
-    The velocity points from the clipped clean chunk to where the chunk is, so that the last
-    step lands on the clean chunk. Needs one draw.
+    With v = (x − x̂_0) / σ, which is what the network predicts unless x̂_0 was clipped, the step
+    x + (σ_s − σ_t) v shortens the way to x̂_0 to its σ_s / σ_t-th part; the last lands on it.
+    Needs one draw.
     """
     chunk = noise[0]
     for step, timestep in enumerate(timesteps):
         previous = -1 if step + 1 == len(timesteps) else timesteps[step + 1]
         (_, sigma_t), (_, sigma_s) = schedule.level(timestep), schedule.level(previous)
         clean, _ = schedule.clean_and_noise(predict(chunk, timestep), chunk, timestep)
-        velocity = (chunk - clean) / sigma_t
-        chunk = chunk + (sigma_s - sigma_t) * velocity
+        chunk = clean + (sigma_s / sigma_t) * (chunk - clean)
     return chunk
 
 
@@ -154,6 +154,7 @@ class Sampler:
 SAMPLERS = {
     "ddpm": Sampler(ddpm_sample, leading_timesteps, is_stochastic=True),
     "ddim": Sampler(ddim_sample, leading_timesteps, is_stochastic=False),
+    "ddim_trailing": Sampler(ddim_sample, trailing_timesteps, is_stochastic=False),
     "dpm_solver++": Sampler(dpm_solver_sample, linspace_timesteps, is_stochastic=False),
     "euler": Sampler(euler_sample, trailing_timesteps, is_stochastic=False, process="flow"),
 }

@@ -260,7 +260,7 @@ class ConditionalUnet1d(nn.Module):
                 f"horizon is {chunk.shape[1]}; with {len(self.down)} levels it must be a "
                 f"multiple of {self.length_multiple}"
             )
-        modulations = iter(modulation.split(self._modulation_dims, dim=-1))
+        modulations = iter(torch.split(modulation, self._modulation_dims, dim=-1))
         x = chunk.transpose(0, 1).contiguous()
         skips: list[Tensor] = []
         for level, blocks in enumerate(self.down):
@@ -282,4 +282,4 @@ class ConditionalUnet1d(nn.Module):
     def _residual_blocks(self) -> Iterator[ResidualBlock]:
         """In the order in which `forward` comes to them."""
         for blocks in (*self.down, self.middle, *self.up):
-            yield from blocks  # type: ignore[misc]
+            yield from blocks

@@ -3,7 +3,8 @@
 # be timed beside this project. Only what these two import is installed, not its drivers, viewers
 # and trackers. Several gigabytes with the default builds of torch and torchvision.
 # Usage: benchmarks/peers/make_lerobot.sh [DIRECTORY]   (then: --peer-python DIRECTORY/bin/python)
-# PYTHON chooses the interpreter, TORCH the releases of torch and torchvision.
+# PYTHON chooses the interpreter, TORCH the releases of torch and torchvision. LeRobot's video
+# reader needs TORCH="torch==2.10.0 torchvision==0.25.0": later torchvision has none.
 set -eu
 directory=${1:-.cache/peers/lerobot}
 test -x "$directory/bin/python" || "${PYTHON:-python3}" -m venv "$directory"

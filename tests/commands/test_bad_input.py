@@ -56,7 +56,8 @@ def _refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         ("training.num_steps=0", "num_steps is 0; it must be at least 1"),
         ("policy.action_horizon=20", "action_horizon"),
         ("policy.obs_horizon=3", "condition_dim 60"),
-        ("policy.sampler=euler", "expected one of ddpm, ddim"),
+        ("policy.sampler=euler", "for a diffusion schedule expected one of ddpm, ddim"),
+        ("objective=flows", "valid are diffusion, flow"),
         ("policy.noise_scheduler.prediction_type=score", "expected one of epsilon, sample"),
         ("policy.noise_scheduler._target_=os.system", "_target_ is 'os.system'"),
         ("policy.network.channels=[8,12]", "12 channels do not divide into 8 groups"),
@@ -127,6 +128,46 @@ def test_an_evaluation_that_cannot_be_is_refused(
     words = ["evaluate", f"policy={checkpoint}", "episodes=1", f"out={tmp_path / 'evaluation'}"]
     words = [word for word in words if word.split("=")[0] != override.split("=")[0]]
     assert message in _refused(capsys, *words, override)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("control_hz=0", "control_hz is 0; expected a positive, finite rate in Hz"),
+        ("control_hz=-10", "control_hz is -10; expected a positive, finite rate in Hz"),
+        ("control_hz=inf", "control_hz is inf; expected a positive, finite rate in Hz"),
+        ("control_hz=nan", "control_hz is nan; expected a positive, finite rate in Hz"),
+        ("control_hz=often", "control_hz=often; expected a number"),
+        ("margin=1", "margin is 1; expected a part of the control period"),
+        ("policy=nowhere", "no checkpoint at nowhere"),
+        ("device=cuda:9", "device 'cuda:9' is not there"),
+        ("sweep.sampler=[ddim,heun]", "sweep.sampler has heun; expected some of ddpm, ddim"),
+        ("sweep.num_inference_steps=[4,101]", "num_inference_steps is 101"),
+        ("sweep.num_inference_steps=0", "sweep.num_inference_steps has 0; expected whole numbers"),
+        ("sweep.engine=[warp]", "sweep.engine has warp; expected some of eager, compiled"),
+        ("sweep.engine=cuda_graph", "the cuda_graph engine runs on cuda, and the policy is on cpu"),
+        ("sweep.precision=fp8", "sweep.precision has fp8; expected some of fp32, bf16"),
+        ("sweep.wait_policy=lazy", "sweep.wait_policy has lazy; expected some of passive, active"),
+        ("seconds=-1", "seconds=-1.0; expected a finite number of at least 0"),
+        ("calls=0", "calls=0; expected at least 1"),
+    ],
+)
+def test_a_timing_that_cannot_be_is_refused(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    checkpoint: Path,
+    override: str,
+    message: str,
+) -> None:
+    words = ["timing", f"policy={checkpoint}", "control_hz=10", f"out={tmp_path / 'timing'}"]
+    words = [word for word in words if word.split("=")[0] != override.split("=")[0]]
+    assert message in _refused(capsys, *words, "sweep.num_threads=1", override)
+    assert not (tmp_path / "timing").exists()
+
+
+def test_a_timing_needs_a_rate(capsys: pytest.CaptureFixture[str], checkpoint: Path) -> None:
+    line = _refused(capsys, "timing", f"policy={checkpoint}")
+    assert "dpc timing needs control_hz=VALUE" in line
 
 
 def test_a_pickled_checkpoint_is_refused_and_not_run(

@@ -70,7 +70,7 @@ def test_of_a_training_run_the_best_checkpoint_is_taken(
         (["first_seed=204"], "2 of 3 starts, such as seed 204"),
         (["episodes=0"], "episodes=0; expected a whole number of at least 1"),
         (["num_workers=two"], "num_workers=two; expected a whole number"),
-        (["sampler=euler"], "expected one of ddpm, ddim, dpm_solver++"),
+        (["sampler=euler"], "for a diffusion schedule expected one of ddpm, ddim"),
         (["env_id=CartPole-v1"], "CartPole-v1 are Box; expected a Dict"),
         (["epsiodes=3"], "did you mean episodes?"),
         (["video_speed=0"], "video_speed=0"),

@@ -6,9 +6,18 @@ import numpy as np
 import torch
 
 from diffusion_controller.data import Normalizer
-from diffusion_controller.policy import DiffusionPolicy, build
+from diffusion_controller.policy import SAMPLERS, DiffusionPolicy, build
 
 SHAPES: dict[str, tuple[int, ...]] = {"keypoints": (9, 2), "agent": (2,)}
+
+FLOW: dict[str, Any] = {
+    "sampler": "euler",
+    "noise_scheduler": {
+        "_target_": "diffusers.FlowMatchEulerDiscreteScheduler",
+        "num_train_timesteps": 100,
+    },
+}
+"""Changes that make the small policy one of flow matching."""
 
 
 def normalizer() -> Normalizer:
@@ -52,6 +61,12 @@ def small_policy(changes: dict[str, Any] | None = None, *, seed: int = 0) -> Dif
         policy = build({**config(), **(changes or {})}, injected={"normalizer": normalizer()})
     assert isinstance(policy, DiffusionPolicy)
     return policy.eval()
+
+
+def sampled_by(sampler: str) -> dict[str, Any]:
+    """Changes to the small policy for a sampler: its name, and a schedule that it can sample."""
+    changes = FLOW if SAMPLERS[sampler].process == "flow" else {}
+    return {**changes, "sampler": sampler}
 
 
 def observation(batch: int = 3, *, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:

@@ -14,13 +14,14 @@ from diffusion_controller.policy import (
     CheckpointError,
     DeviceError,
     ForbiddenTargetError,
+    PolicyConfigError,
     build,
     describe,
     load_policy,
     read_metrics,
     save_policy,
 )
-from tests.policy.policies import config, normalizer, observation, small_policy
+from tests.policy.policies import FLOW, config, normalizer, observation, small_policy
 
 
 @pytest.fixture
@@ -39,6 +40,17 @@ def test_the_sampler_is_chosen_at_load_time(checkpoint: Path) -> None:
     assert (policy.sampler, policy.num_inference_steps) == ("dpm_solver++", 2)
     kept = load_policy(checkpoint)
     assert (kept.sampler, kept.num_inference_steps) == ("ddim", 4)
+
+
+def test_a_policy_of_flow_matching_is_saved_and_loaded_like_any_other(tmp_path: Path) -> None:
+    policy = small_policy(FLOW)
+    loaded = load_policy(save_policy(policy, tmp_path / "flow", metrics={}))
+    assert (loaded.sampler, loaded.schedule.process) == ("euler", "flow")
+    assert torch.equal(loaded.schedule.sigma, policy.schedule.sigma)
+    expected = policy.predict_chunk(observation(), seeds=[1, 2, 3])
+    assert torch.equal(loaded.predict_chunk(observation(), seeds=[1, 2, 3]), expected)
+    with pytest.raises(PolicyConfigError, match="for a flow schedule expected one of euler"):
+        load_policy(tmp_path / "flow", sampler="dpm_solver++")
 
 
 def test_half_precision_halves_the_file_and_hardly_moves_the_actions(tmp_path: Path) -> None:

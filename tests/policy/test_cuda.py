@@ -1,6 +1,7 @@
 """The policy on a GPU does what it does on the CPU. Run with `pytest -m gpu`."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,9 +15,7 @@ from diffusion_controller.policy import (
     save_policy,
 )
 from tests.policy.image_policies import image_batch, image_observation, image_policy
-from tests.policy.policies import observation, small_policy
-
-DIFFUSION_SAMPLERS = sorted(name for name, kind in SAMPLERS.items() if kind.process == "diffusion")
+from tests.policy.policies import observation, sampled_by, small_policy
 
 pytestmark = [
     pytest.mark.gpu,
@@ -30,13 +29,13 @@ def _full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.get_float32_matmul_precision() == "highest"
 
 
-def _on_gpu() -> DiffusionPolicy:
-    return small_policy().to("cuda")
+def _on_gpu(changes: dict[str, Any] | None = None) -> DiffusionPolicy:
+    return small_policy(changes).to("cuda")
 
 
-@pytest.mark.parametrize("sampler", DIFFUSION_SAMPLERS)
+@pytest.mark.parametrize("sampler", sorted(SAMPLERS))
 def test_a_chunk_is_the_same_as_on_the_cpu(sampler: str) -> None:
-    expected, found = small_policy(), _on_gpu()
+    expected, found = small_policy(sampled_by(sampler)), _on_gpu(sampled_by(sampler))
     expected.set_sampler(sampler, 10)
     found.set_sampler(sampler, 10)
     chunk = found.predict_chunk(observation(), seeds=[1, 2, 3])
@@ -91,9 +90,9 @@ def _chunk(policy: DiffusionPolicy, batch: int = 3) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("sampler", DIFFUSION_SAMPLERS)
+@pytest.mark.parametrize("sampler", sorted(SAMPLERS))
 def test_a_graph_gives_the_chunk_of_eager(sampler: str, precision: Precision) -> None:
-    eager, graph = _on_gpu(), _on_gpu()
+    eager, graph = _on_gpu(sampled_by(sampler)), _on_gpu(sampled_by(sampler))
     eager.set_engine("eager", precision)
     graph.set_engine("cuda_graph", precision)
     for steps, batch in ((10, 3), (10, 1), (5, 3), (10, 3)):

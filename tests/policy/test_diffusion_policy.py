@@ -9,7 +9,7 @@ import torch
 from diffusion_controller.data import WindowBatch
 from diffusion_controller.policy import SAMPLERS, NoiseScheduleError, ObservationError
 from diffusion_controller.policy.diffusion_policy import PolicyConfigError, draw_noise
-from tests.policy.policies import config, observation, small_policy
+from tests.policy.policies import FLOW, config, observation, sampled_by, small_policy
 
 INPAINTING: dict[str, Any] = {
     "conditioning": "inpainting",
@@ -30,7 +30,7 @@ def _batch(size: int = 4) -> WindowBatch:
 def test_a_chunk_is_action_horizon_long_and_in_physical_units(
     sampler: str, changes: dict[str, Any]
 ) -> None:
-    policy = small_policy({**changes, "sampler": sampler})
+    policy = small_policy({**changes, **sampled_by(sampler)})
     chunk = policy.predict_chunk(observation(), seeds=[1, 2, 3])
     assert chunk.shape == (3, 4, 2)
     assert 0 <= chunk.min() < chunk.max() <= 512
@@ -38,7 +38,7 @@ def test_a_chunk_is_action_horizon_long_and_in_physical_units(
 
 @pytest.mark.parametrize("sampler", sorted(SAMPLERS))
 def test_a_seed_decides_a_chunk_whatever_the_batch(sampler: str) -> None:
-    policy = small_policy({"sampler": sampler})
+    policy = small_policy(sampled_by(sampler))
     seen = observation()
     whole = policy.predict_chunk(seen, seeds=[1, 2, 3])
     alone = policy.predict_chunk({name: value[1:2] for name, value in seen.items()}, seeds=[2])
@@ -82,7 +82,7 @@ def test_the_executed_actions_begin_with_the_present_observation() -> None:
     torch.testing.assert_close(executed, whole[:, 1:5])
 
 
-@pytest.mark.parametrize("changes", [{}, INPAINTING], ids=["film", "inpainting"])
+@pytest.mark.parametrize("changes", [{}, INPAINTING, FLOW], ids=["film", "inpainting", "flow"])
 def test_an_untrained_policy_has_a_loss_and_learning_lowers_it(changes: dict[str, Any]) -> None:
     policy, batch = small_policy(changes).train(), _batch()
     generator = torch.Generator().manual_seed(0)
@@ -159,7 +159,8 @@ def test_as_many_seeds_as_elements_are_needed() -> None:
         ({"obs_horizon": 3}, "needs action_dim 2 and condition_dim 60"),
         ({"conditioning": "inpainting"}, "needs action_dim 22 and condition_dim 0"),
         ({"conditioning": "cross-attention"}, "expected one of film, inpainting"),
-        ({"sampler": "euler"}, "expected one of ddpm, ddim, dpm_solver"),
+        ({"sampler": "euler"}, "for a diffusion schedule expected one of ddpm, ddim, ddim_trail"),
+        ({**FLOW, "sampler": "ddim"}, "for a flow schedule expected one of euler"),
     ],
 )
 def test_parts_that_do_not_fit_together_are_refused(changes: dict[str, Any], message: str) -> None:

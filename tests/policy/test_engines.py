@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from diffusion_controller.policy import SAMPLERS, DiffusionPolicy, EngineError
 from tests.policy.policies import config, observation, small_policy
 
-FP32_TOLERANCE_PX = 2e-3
+FP32_TOLERANCE_PX = 0.01  # predicting noise divides rounding by a small √ᾱ at the first step
 BF16_TOLERANCE_PX = 10.0
 
 INPAINTING = {

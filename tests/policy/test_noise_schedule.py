@@ -5,7 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    EDMEulerScheduler,
+    FlowMatchEulerDiscreteScheduler,
+)
 from torch import Tensor
 
 from diffusion_controller.policy import NoiseSchedule, NoiseScheduleError
@@ -13,9 +19,10 @@ from diffusion_controller.policy.noise_schedule import (
     Prediction,
     leading_timesteps,
     linspace_timesteps,
+    trailing_timesteps,
 )
 
-PREDICTIONS: tuple[Prediction, ...] = ("epsilon", "sample", "v_prediction")
+PREDICTIONS: tuple[Prediction, ...] = ("epsilon", "sample", "v_prediction", "flow")
 
 
 def _scheduler(prediction: Prediction = "epsilon") -> DDPMScheduler:
@@ -23,6 +30,8 @@ def _scheduler(prediction: Prediction = "epsilon") -> DDPMScheduler:
 
 
 def _schedule(prediction: Prediction = "epsilon") -> NoiseSchedule:
+    if prediction == "flow":
+        return NoiseSchedule.from_scheduler(FlowMatchEulerDiscreteScheduler(100))
     return NoiseSchedule.from_scheduler(_scheduler(prediction))
 
 
@@ -36,6 +45,39 @@ def test_noising_agrees_with_diffusers() -> None:
     timestep = torch.tensor([0, 3, 50, 98, 99])
     expected = _scheduler().add_noise(clean, noise, timestep)
     torch.testing.assert_close(_schedule().add_noise(clean, noise, timestep), expected)
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_noising_along_a_flow_agrees_with_diffusers(shift: float) -> None:
+    scheduler = FlowMatchEulerDiscreteScheduler(100, shift=shift)
+    schedule = NoiseSchedule.from_scheduler(scheduler)
+    clean, noise = _chunks(2)
+    timestep = torch.tensor([0, 3, 50, 98, 99])
+    expected = scheduler.scale_noise(clean, scheduler.timesteps.flip(0)[timestep], noise)
+    torch.testing.assert_close(schedule.add_noise(clean, noise, timestep), expected)
+
+
+def test_a_flow_is_straight_from_the_clean_chunk_to_the_noise() -> None:
+    """Its velocity, the network's target, is dx/dσ at every timestep, and at the end all is noise.
+
+    A diffusion's is not, and leaves a little of the clean chunk at the end.
+    """
+    schedule = _schedule("flow")
+    clean, noise = _chunks(2)
+    for first, second in [(0, 1), (20, 60), (98, 99)]:
+        points = [schedule.add_noise(clean, noise, torch.full((5,), t)) for t in (first, second)]
+        rise = (points[1] - points[0]) / (schedule.sigma[second] - schedule.sigma[first])
+        velocity = schedule.target(clean, noise, torch.full((5,), first))
+        torch.testing.assert_close(rise, velocity, atol=1e-4, rtol=1e-4)
+    assert torch.equal(schedule.add_noise(clean, noise, torch.full((5,), 99)), noise)
+
+
+def test_a_schedule_does_not_depend_on_what_its_scheduler_was_used_for() -> None:
+    scheduler = FlowMatchEulerDiscreteScheduler(100)
+    scheduler.set_timesteps(4)
+    torch.testing.assert_close(
+        NoiseSchedule.from_scheduler(scheduler).sigma, _schedule("flow").sigma
+    )
 
 
 def test_the_closed_form_is_the_forward_process_step_by_step() -> None:
@@ -133,6 +175,9 @@ def test_timesteps_agree_with_diffusers(steps: int) -> None:
     ddim.set_timesteps(steps)
     assert leading_timesteps(100, steps) == ddim.timesteps.tolist()
     solver = DPMSolverMultistepScheduler(100, beta_schedule="squaredcos_cap_v2")
+    ddim = DDIMScheduler(100, beta_schedule="squaredcos_cap_v2", timestep_spacing="trailing")
+    ddim.set_timesteps(steps)
+    assert trailing_timesteps(100, steps) == ddim.timesteps.tolist()
     if steps < 100:  # at 100 diffusers visits a timestep twice
         solver.set_timesteps(steps)
         assert linspace_timesteps(100, steps) == solver.timesteps.tolist()
@@ -147,5 +192,11 @@ def test_an_impossible_number_of_steps_is_refused(steps: int) -> None:
 def test_a_scheduler_with_an_unsupported_option_is_refused() -> None:
     with pytest.raises(NoiseScheduleError, match="thresholding"):
         NoiseSchedule.from_scheduler(DDPMScheduler(100, thresholding=True))
-    with pytest.raises(NoiseScheduleError, match="without alphas_cumprod"):
-        NoiseSchedule.from_scheduler(object())
+    with pytest.raises(NoiseScheduleError, match="stochastic_sampling"):
+        NoiseSchedule.from_scheduler(FlowMatchEulerDiscreteScheduler(100, stochastic_sampling=True))
+
+
+@pytest.mark.parametrize("scheduler", [object(), EDMEulerScheduler()], ids=["object", "EDM"])
+def test_a_scheduler_of_another_process_is_refused(scheduler: object) -> None:
+    with pytest.raises(NoiseScheduleError, match="without alphas_cumprod; use diffusers' DDPM"):
+        NoiseSchedule.from_scheduler(scheduler)

@@ -65,7 +65,7 @@ def test_condition_and_timestep_reach_the_output() -> None:
 
 def test_every_weight_gets_a_gradient() -> None:
     network = _network((16, 32, 64))
-    _predict(network, *_inputs()).square().sum().backward()
+    torch.autograd.backward(_predict(network, *_inputs()).square().sum())
     without = [name for name, weight in network.named_parameters() if weight.grad is None]
     assert without == []
 
