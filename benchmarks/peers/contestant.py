@@ -16,10 +16,13 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
 import torch
-from specification import Specification, make_action, make_observation
+from peers.specification import Specification, make_action, make_observation
 from torch import Tensor
 
 SIDES = {
@@ -51,7 +54,7 @@ def build(side: str, specification: Specification) -> Policy:
     """The policy of one side; only its own packages are imported."""
     torch.manual_seed(0)
     module, name = SIDES[side]
-    policy: Policy = getattr(importlib.import_module(module), name)(specification)
+    policy: Policy = getattr(importlib.import_module(f"peers.{module}"), name)(specification)
     return policy
 
 

@@ -17,7 +17,7 @@ from lerobot.policies.diffusion.configuration_diffusion import (  # type: ignore
 from lerobot.policies.diffusion.modeling_diffusion import (  # type: ignore[import-not-found]
     DiffusionPolicy,
 )
-from specification import (
+from peers.specification import (
     ACTION_DIM,
     ACTION_HORIZON,
     CROP,
@@ -51,7 +51,7 @@ class LeRobotPolicy:
             kernel_size=5,
             diffusion_step_embed_dim=specification.timestep_dim,
             use_film_scale_modulation=True,
-            noise_scheduler_type="DDIM",
+            noise_scheduler_type=specification.sampler.upper(),
             num_train_timesteps=NUM_TRAIN_TIMESTEPS,
             num_inference_steps=specification.num_inference_steps,
             device="cpu",

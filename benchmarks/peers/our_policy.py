@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from specification import (
+from peers.specification import (
     ACTION_DIM,
     ACTION_HORIZON,
     CROP,
@@ -34,6 +34,8 @@ class OurPolicy:
         """Builds the policy; average and optimizer come with the first training step."""
         keep_freed_memory()  # as `dpc train` does
         self.policy = make_policy(specification)
+        self.policy.eval()
+        self.policy.set_engine(specification.engine, specification.precision)
         self._average: ExponentialMovingAverage | None = None
         self._optimizer = torch.optim.AdamW(
             self.policy.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=1e-6, fused=True
@@ -91,7 +93,7 @@ def _config(specification: Specification) -> dict[str, Any]:
         "horizon": HORIZON,
         "obs_horizon": OBS_HORIZON,
         "action_horizon": ACTION_HORIZON,
-        "sampler": "ddim",
+        "sampler": specification.sampler,
         "num_inference_steps": specification.num_inference_steps,
         "encoder": _encoder(specification.sees),
         "network": {

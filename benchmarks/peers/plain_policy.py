@@ -7,10 +7,10 @@ import copy
 from collections.abc import Mapping
 
 import torch
-from diffusers import DDIMScheduler
-from plain_unet import PlainUnet
-from plain_vision import PlainEncoder
-from specification import (
+from diffusers import DDIMScheduler, DDPMScheduler
+from peers.plain_unet import PlainUnet
+from peers.plain_vision import PlainEncoder
+from peers.specification import (
     ACTION_DIM,
     ACTION_HORIZON,
     HORIZON,
@@ -48,7 +48,8 @@ class PlainPolicy:
         self._num_inference_steps = specification.num_inference_steps
         self.model = PlainModel(specification)
         self.average: nn.Module | None = None
-        self.scheduler = DDIMScheduler(
+        scheduler = DDIMScheduler if specification.sampler == "ddim" else DDPMScheduler
+        self.scheduler = scheduler(
             num_train_timesteps=NUM_TRAIN_TIMESTEPS, beta_schedule="squaredcos_cap_v2"
         )
         self.optimizer = torch.optim.AdamW(
@@ -85,13 +86,14 @@ class PlainPolicy:
 
     @torch.no_grad()
     def predict_chunk(self, observation: Mapping[str, Tensor]) -> Tensor:
-        """Denoise the actions to execute, in normalized units."""
+        """Denoise the actions to execute, in normalized units, where the model is."""
         self.model.eval()
         features = self.model.encode(observation)
         self.scheduler.set_timesteps(self._num_inference_steps)
-        chunk = torch.randn(len(features), HORIZON, ACTION_DIM, device=features.device)
+        shape = (len(features), HORIZON, ACTION_DIM)
+        chunk: Tensor = torch.randn(shape, device=features.device, dtype=features.dtype)
         for timestep in self.scheduler.timesteps:
-            levels = timestep.to(chunk.device).expand(len(chunk))
+            levels = torch.full((len(chunk),), int(timestep), device=features.device)
             prediction = self.model.network(chunk, levels, features)
             chunk = self.scheduler.step(prediction, timestep, chunk).prev_sample
         return chunk[:, OBS_HORIZON - 1 : OBS_HORIZON - 1 + ACTION_HORIZON]

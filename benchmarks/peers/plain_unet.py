@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-from specification import ACTION_DIM
+from peers.specification import ACTION_DIM
 from torch import Tensor, nn
 
 KERNEL_SIZE, GROUPS = 5, 8
@@ -83,7 +83,7 @@ class PlainUnet(nn.Module):
             timestep: Shape (batch,).
             features: Of the observations. Shape (batch, condition_dim).
         """
-        embedding = self.embed_timestep(_embed(timestep, self.timestep_dim))
+        embedding = self.embed_timestep(_embed(timestep, self.timestep_dim).to(features.dtype))
         condition = torch.cat((embedding, features), dim=-1)
         x = chunk.transpose(1, 2)
         skips: list[Tensor] = []

@@ -4,7 +4,7 @@ The vision encoder of Chi et al. (2023), *Diffusion Policy*. Needs PyTorch, noth
 """
 
 import torch
-from specification import CROP, NUM_KEYPOINTS
+from peers.specification import CROP, NUM_KEYPOINTS
 from torch import Tensor, nn
 
 WIDTHS = (64, 128, 256, 512)
@@ -72,8 +72,8 @@ class PlainEncoder(nn.Module):
         seen = images[..., top : top + CROP[0], left : left + CROP[1]].flatten(0, 1)
         maps = self.maps(self.backbone(seen))
         attention = maps.flatten(2).softmax(dim=-1).view_as(maps)
-        rows = torch.linspace(-1, 1, maps.shape[2], device=maps.device)
-        columns = torch.linspace(-1, 1, maps.shape[3], device=maps.device)
+        rows = torch.linspace(-1, 1, maps.shape[2], device=maps.device, dtype=maps.dtype)
+        columns = torch.linspace(-1, 1, maps.shape[3], device=maps.device, dtype=maps.dtype)
         places = torch.cat((attention.sum(dim=2) @ columns, attention.sum(dim=3) @ rows), dim=-1)
         features = nn.functional.relu(self.out(places)).view(*images.shape[:2], -1)
         return torch.cat((features, numbers), dim=-1).flatten(1)

@@ -27,17 +27,19 @@ class Specification:
             softmax over crops before the network, as published for images.
         channels: Of the U-Net's levels.
         timestep_dim: Of the timestep's embedding.
-        num_inference_steps: Denoising steps of DDIM.
+        num_inference_steps: Denoising steps of a chunk.
+        sampler: `ddim` or `ddpm`.
         engine: What this project computes chunks with; the other sides have one way.
-        precision: Of that engine.
+        precision: Of that engine: `fp32` or `bf16`.
     """
 
     sees: Literal["state", "image"]
     channels: tuple[int, ...]
     timestep_dim: int
     num_inference_steps: int
+    sampler: Literal["ddim", "ddpm"] = "ddim"
     engine: str = "eager"
-    precision: str = "fp32"
+    precision: Literal["fp32", "bf16"] = "fp32"
 
     @property
     def condition_dim(self) -> int:

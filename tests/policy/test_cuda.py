@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from diffusion_controller.data import WindowBatch
-from diffusion_controller.policy import SAMPLERS, DiffusionPolicy, load_policy, save_policy
+from diffusion_controller.policy import (
+    SAMPLERS,
+    DiffusionPolicy,
+    Precision,
+    load_policy,
+    save_policy,
+)
 from tests.policy.image_policies import image_batch, image_observation, image_policy
 from tests.policy.policies import observation, sampled_by, small_policy
 
@@ -77,3 +83,43 @@ def test_images_stay_pixels_until_they_are_on_the_gpu_and_are_cropped_there_alik
 def test_a_checkpoint_loads_on_the_gpu(tmp_path: Path) -> None:
     save_policy(_on_gpu(), tmp_path / "policy", metrics={})
     assert load_policy(tmp_path / "policy", device="cuda").device.type == "cuda"
+
+
+def _chunk(policy: DiffusionPolicy, batch: int = 3) -> torch.Tensor:
+    return policy.predict_chunk(observation(batch), seeds=range(batch)).cpu()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("sampler", sorted(SAMPLERS))
+def test_a_graph_gives_the_chunk_of_eager(sampler: str, precision: Precision) -> None:
+    eager, graph = _on_gpu(sampled_by(sampler)), _on_gpu(sampled_by(sampler))
+    eager.set_engine("eager", precision)
+    graph.set_engine("cuda_graph", precision)
+    for steps, batch in ((10, 3), (10, 1), (5, 3), (10, 3)):
+        eager.set_sampler(sampler, steps)
+        graph.set_sampler(sampler, steps)
+        difference = (_chunk(graph, batch) - _chunk(eager, batch)).abs().max()
+        assert difference < 0.01  # [px]
+
+
+def test_a_graph_sees_each_observation_and_keeps_each_answer() -> None:
+    policy = image_policy().to("cuda")
+    expected = [policy.predict_chunk(image_observation(seed=s), seeds=[1, 2, 3]) for s in (0, 1)]
+    policy.set_engine("cuda_graph")
+    found = [policy.predict_chunk(image_observation(seed=s), seeds=[1, 2, 3]) for s in (0, 1)]
+    torch.testing.assert_close(found, expected, atol=0.05, rtol=0)  # [px]
+
+
+@pytest.mark.parametrize("engine", ["eager", "cuda_graph"])
+def test_denoising_never_waits_for_the_device(engine: str) -> None:
+    policy = image_policy().to("cuda")
+    policy.set_engine(engine)
+    seen = {n: torch.from_numpy(v).to("cuda") for n, v in image_observation().items()}
+    noise = torch.randn(1, 3, policy.horizon, policy.action_dim, device="cuda")
+    with torch.inference_mode():
+        policy.denoise(seen, noise)  # tables are copied there, the graph is captured
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            policy.denoise(seen, noise)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")

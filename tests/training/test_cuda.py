@@ -2,29 +2,33 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
 
 from diffusion_controller.data import WindowDataset
+from diffusion_controller.data.images import Images, ImagesInMemory
 from diffusion_controller.policy import DiffusionPolicy
 from diffusion_controller.training import DataOrder, Run, read_metrics_lines, train
 from diffusion_controller.training.batches import BatchReader
 from diffusion_controller.training.replay import WARM_UP_CALLS
 from diffusion_controller.training.step import OptimizerStep, batch_indices
 from diffusion_controller.training.train import begin_or_resume
+from tests.policy.image_policies import image_policy
 from tests.policy.policies import small_policy
-from tests.training.trainings import settings, windows
+from tests.training.trainings import image_windows, settings, windows
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is visible"),
 ]
 
-STEPS = 20
+STEPS, METRICS = 20, "metrics.jsonl"
 GRAPHS = pytest.mark.parametrize("cuda_graph", [False, True], ids=["eager", "graph"])
 
 
@@ -36,7 +40,7 @@ def _train(directory: Path, device: str, **changes: Any) -> list[float]:
         small_policy().to(device), windows(), chosen, Run(directory=directory, provenance={})
     )
     assert policy.device.type == device
-    return [line["loss"] for line in read_metrics_lines(directory / "metrics.jsonl")]
+    return [line["loss"] for line in read_metrics_lines(directory / METRICS)]
 
 
 @GRAPHS
@@ -76,6 +80,28 @@ def test_a_training_goes_on_on_another_device(tmp_path: Path) -> None:
     assert found == pytest.approx(expected, rel=1e-3)
 
 
+@GRAPHS
+def test_images_are_learned_from_as_on_the_cpu(tmp_path: Path, *, cuda_graph: bool) -> None:
+    lasting: dict[str, Any] = {"num_steps": 10, "batch_size": 8, "log_interval": 1}
+    losses = []
+    for device in ("cpu", "cuda"):
+        chosen = settings(**lasting, cuda_graph=cuda_graph and device == "cuda")
+        run = Run(directory=tmp_path / device, provenance={})
+        train(image_policy().to(device), _mirrored_images(), chosen, run)
+        losses.append([line["loss"] for line in read_metrics_lines(run.directory / METRICS)])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+def _mirrored_images() -> WindowDataset:
+    """Windows with their mirror images, which are made when a batch is gathered."""
+    windows = image_windows()
+    images: dict[str, Images] = {"image": ImagesInMemory(windows.observations["image"])}
+    without = replace(windows, observations={"agent": windows.observations["agent"]})
+    return replace(without, images=images).with_transformed_copy(
+        {"image": lambda v: v[..., ::-1, :], "agent": np.negative, "action": np.negative}
+    )
+
+
 @contextmanager
 def _waiting_is_an_error() -> Iterator[None]:
     torch.cuda.set_sync_debug_mode("error")
@@ -97,14 +123,16 @@ def _step(directory: Path, policy: DiffusionPolicy, data: WindowDataset, **chang
 
 
 @GRAPHS
+@pytest.mark.parametrize("sees", ["state", "image"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_step_never_waits_for_the_device(
-    tmp_path: Path, precision: str, *, cuda_graph: bool
+    tmp_path: Path, sees: str, precision: str, *, cuda_graph: bool
 ) -> None:
-    policy = small_policy().to("cuda")
-    take_step = _step(tmp_path, policy, windows(), precision=precision, cuda_graph=cuda_graph)
+    policy = image_policy() if sees == "image" else small_policy()
+    data = _mirrored_images() if sees == "image" else windows()
+    take_step = _step(tmp_path, policy.to("cuda"), data, precision=precision, cuda_graph=cuda_graph)
     for _ in range(WARM_UP_CALLS + 1):  # the recording waits, once
         take_step()
     with _waiting_is_an_error():
-        for _ in range(2 * len(windows()) // settings().batch_size):  # over two epochs
+        for _ in range(2 * len(data) // settings().batch_size):  # over two epochs
             take_step()

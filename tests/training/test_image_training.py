@@ -10,39 +10,14 @@ from diffusion_controller.data import WindowDataset
 from diffusion_controller.policy import DiffusionPolicy
 from diffusion_controller.training import Run, train, validation_loss
 from diffusion_controller.training.data_order import draw_augmentation
-from tests.policy.image_policies import SIDE, image_policy
-from tests.training.trainings import scored, settings
-
-EPISODES, LENGTH = 2, 20
-
-
-def _windows() -> WindowDataset:
-    """Two episodes in which the agent is sent to a bright spot in the picture."""
-    generator = torch.Generator().manual_seed(0)
-    steps = EPISODES * LENGTH
-    image = torch.randint(0, 50, (steps, SIDE, SIDE, 3), generator=generator, dtype=torch.uint8)
-    place = torch.randint(4, SIDE - 8, (steps, 2), generator=generator)
-    for step, (row, column) in enumerate(place.tolist()):
-        image[step, row : row + 4, column : column + 4] = 255
-    first = torch.arange(EPISODES).repeat_interleave(LENGTH - 5) * LENGTH
-    return WindowDataset(
-        observations={
-            "image": image,
-            "agent": torch.rand(steps, 2, generator=generator) * 512,
-        },
-        actions=place.flip(1) * 512.0 / SIDE,
-        starts=first - 1 + torch.arange(LENGTH - 5).repeat(EPISODES),
-        first_steps=first,
-        last_steps=first + LENGTH - 1,
-        horizon=8,
-        obs_horizon=2,
-    )
+from tests.policy.image_policies import image_policy
+from tests.training.trainings import image_windows, scored, settings
 
 
 def _train(directory: Path, *, evaluate: Any = scored, **changes: Any) -> DiffusionPolicy:
     return train(
         image_policy(color_jitter={"_target_": "diffusion_controller.policy.ColorJitter"}),
-        _windows(),
+        image_windows(),
         settings(**{"num_steps": 8, "batch_size": 4, "evaluation_interval": 4, **changes}),
         Run(directory=directory, provenance={}),
         evaluate=evaluate,
@@ -69,7 +44,7 @@ def test_a_training_with_augmentation_resumes_bit_identical(tmp_path: Path) -> N
 
 
 def test_the_validation_loss_sees_the_middle_of_the_picture() -> None:
-    policy, windows = image_policy(), _windows()
+    policy, windows = image_policy(), image_windows()
     framed = windows.observations["image"].clone()
     framed[:, :4], framed[:, -4:], framed[:, :, :4], framed[:, :, -4:] = 0, 0, 0, 0
     losses = [

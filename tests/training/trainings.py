@@ -9,6 +9,7 @@ import torch
 from diffusion_controller.data import WindowDataset
 from diffusion_controller.policy import DiffusionPolicy
 from diffusion_controller.training import Evaluate, Run, TrainingSettings, WandbWriter, train
+from tests.policy.image_policies import SIDE
 from tests.policy.policies import small_policy
 
 EPISODES, LENGTH = 4, 20
@@ -24,6 +25,30 @@ def windows() -> WindowDataset:
         observations={"keypoints": keypoints, "agent": agent},
         actions=(keypoints.mean(dim=1) + agent) / 2,
         starts=first - 1 + torch.arange(LENGTH - 5).repeat(EPISODES),
+        first_steps=first,
+        last_steps=first + LENGTH - 1,
+        horizon=8,
+        obs_horizon=2,
+    )
+
+
+def image_windows() -> WindowDataset:
+    """Two episodes in which the agent is sent to a bright spot in the picture."""
+    episodes = 2
+    generator = torch.Generator().manual_seed(0)
+    steps = episodes * LENGTH
+    image = torch.randint(0, 50, (steps, SIDE, SIDE, 3), generator=generator, dtype=torch.uint8)
+    place = torch.randint(4, SIDE - 8, (steps, 2), generator=generator)
+    for step, (row, column) in enumerate(place.tolist()):
+        image[step, row : row + 4, column : column + 4] = 255
+    first = torch.arange(episodes).repeat_interleave(LENGTH - 5) * LENGTH
+    return WindowDataset(
+        observations={
+            "image": image,
+            "agent": torch.rand(steps, 2, generator=generator) * 512,
+        },
+        actions=place.flip(1) * 512.0 / SIDE,
+        starts=first - 1 + torch.arange(LENGTH - 5).repeat(episodes),
         first_steps=first,
         last_steps=first + LENGTH - 1,
         horizon=8,
