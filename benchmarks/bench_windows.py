@@ -20,12 +20,9 @@ from typing import Any
 import numpy as np
 import torch
 from machine import describe_machine
+from peers.plain_windows import PlainWindows, batches
 from torch import Tensor
 from zarr.storage import MemoryStore
-
-sys.path.insert(0, str(Path(__file__).parent / "peers"))
-
-from plain_windows import PlainWindows, batches
 
 from diffusion_controller.data import (
     ArrayField,

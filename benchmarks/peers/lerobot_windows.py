@@ -12,7 +12,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before its imports read it; noth
 import datasets  # type: ignore[import-not-found]
 import numpy as np
 from lerobot.datasets.lerobot_dataset import LeRobotDataset  # type: ignore[import-not-found]
-from plain_windows import batches
+from peers.plain_windows import batches
 
 REPOSITORY = "local/pusht"
 FPS, HORIZON, OBS_HORIZON = 10, 16, 2

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from plain_windows import PlainWindows, batches
+from peers.plain_windows import PlainWindows, batches
 
 from diffusion_controller.data import ReplayBuffer
 

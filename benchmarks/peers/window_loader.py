@@ -13,9 +13,12 @@ import resource
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
-from contestant import describe
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from peers.contestant import describe
 
 SIDES = {
     "memory": ("our_windows", "WindowsInMemory"),
