@@ -6,6 +6,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from .conv1d import is_exported
 from .encoders import EncoderError
 from .shapes import FeatureMap, Pictures
 
@@ -126,8 +127,12 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: FeatureMap) -> FeatureMap:
         """Convolve and normalize."""
-        y: Tensor = self.norm(self.conv(x))
-        return y
+        y: Tensor = self.conv(x)
+        if is_exported():  # OpenVINO's compiler crashes on such a norm of four axes before a sum
+            flat: Tensor = self.norm(y.flatten(2))
+            return flat.view_as(y)
+        normalized: Tensor = self.norm(y)
+        return normalized
 
 
 def num_groups(channels: int) -> int:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from diffusion_controller.policy import SAMPLERS, DiffusionPolicy, EngineError
+from tests.policy.image_policies import image_observation, image_policy
 from tests.policy.policies import config, observation, small_policy
 
 FP32_TOLERANCE_PX = 0.01  # predicting noise divides rounding by a small √ᾱ at the first step
@@ -53,6 +54,15 @@ def test_openvino_gives_the_chunk_of_eager_with_every_sampler(
 @pytest.mark.parametrize("changes", [INPAINTING, WIDE], ids=["inpainting", "wide"])
 def test_openvino_gives_the_chunk_of_eager_for_every_network(changes: dict[str, Any]) -> None:
     assert _difference(small_policy(changes), "openvino") < FP32_TOLERANCE_PX
+
+
+@pytest.mark.parametrize("norm", ["group", "folded"])
+def test_openvino_gives_the_chunk_of_eager_to_policies_that_see(norm: str) -> None:
+    policy, seen = image_policy(norm=norm), image_observation()
+    expected = policy.predict_chunk(seen, seeds=[1, 2, 3])
+    policy.set_engine("openvino")
+    difference = (policy.predict_chunk(seen, seeds=[1, 2, 3]) - expected).abs().max()
+    assert difference < FP32_TOLERANCE_PX
 
 
 @pytest.mark.parametrize("engine", ["eager", "openvino"])
