@@ -117,12 +117,14 @@ def run_control_loop(
                 break
             _observe(executor, state, summary)
 
-            if executor.must_replan(clock.now()):
+            now = clock.now()
+            if executor.must_replan(now):
                 chunk = planner.plan(executor.observation, index=summary.chunks)
                 executor.accept(chunk, observation_time=executor.observation_time)
                 summary.chunks += 1
+                now = clock.now()
 
-            due = executor.due(clock.now())
+            due = executor.due(now)  # of the moment that replanning was decided in, or of its end
             if due is None or clock.is_over(tick):
                 summary.missed_deadlines += 1  # the robot holds; the next tick finds what is due
                 continue

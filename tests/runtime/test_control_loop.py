@@ -207,3 +207,30 @@ def test_the_control_loop_and_the_evaluation_play_the_same_episodes() -> None:
         assert outcome.max_reward == episode.max_reward
         assert outcome.steps == episode.steps
         assert outcome.info["coverage"] == episode.final_coverage
+
+
+class CreepingTime(SimulatedTime):
+    """Passes by a microsecond whenever somebody looks, and begins late by one and a half."""
+
+    def __init__(self) -> None:
+        super().__init__(start=50.0)
+        self._is_first = True
+
+    def now(self) -> float:
+        self.advance(1e-6)
+        return super().now()
+
+    def sleep_until(self, instant: float) -> None:
+        super().sleep_until(instant + 1.5e-6 * self._is_first)
+        self._is_first = False
+
+
+def test_a_chunk_that_ends_between_two_looks_at_the_clock_is_no_missed_deadline() -> None:
+    bench = Bench()
+    bench.time = CreepingTime()
+    bench.robot = FakeRobot(bench.time)
+    bench.robot.connect()
+    bench.robot.arm()
+    bench.planner = NumberingPlanner(bench.time)
+    summary = bench.run(max_ticks=9)
+    assert (summary.missed_deadlines, summary.commands) == (0, 9)
