@@ -1,6 +1,6 @@
 """The verdicts of `dpc timing` against a stopwatch around the control loop, in real time.
 
-    python benchmarks/bench_timing.py --checkpoint checkpoints/pusht_keypoints
+    python benchmarks/bench_timing.py seconds=10 sweep.engine=[eager,openvino] sweep.num_threads=1
 
 The policy drives Push-T at 10 Hz and at 50 Hz, with the machine left alone and with its other
 cores busy, in a process with the threads of the setting. What the loop missed, and how long its
@@ -221,7 +221,7 @@ def main() -> None:
     """Compare and write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--checkpoint", default="checkpoints/pusht_keypoints")
-    parser.add_argument("--chunks", type=int, default=100, help="that the loop plans, each time")
+    parser.add_argument("--chunks", type=int, default=60, help="that the loop plans, each time")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "timing.json")
     parser.add_argument("--drive", action="store_true", help="an order follows on the input")
     parser.add_argument("words", nargs="*", help="more words for dpc timing")
@@ -230,7 +230,7 @@ def main() -> None:
         print(json.dumps(drive(json.load(sys.stdin))))
         return
     result = {
-        "command": "python benchmarks/bench_timing.py",
+        "command": " ".join(["python benchmarks/bench_timing.py", *arguments.words]),
         "machine": describe_machine(),
         "times": "[s]",
         "rows": [

@@ -52,13 +52,14 @@ def _threads_table(swept: Swept) -> list[str]:
     """Which threads there were to choose from, and which were chosen."""
     if not swept.threads:
         return []
-    lines = ["", f"{'threads, p90 [ms]':<{_NAME_WIDTH + 22}}   alone    busy"]
+    lines = ["", f"{'threads, p90 or longest of few [ms]':<{_NAME_WIDTH + 22}}   alone    busy"]
     last = ""
     for one in swept.threads:
         engine = f"{one.setting.engine} {one.setting.precision}"
         row = f"  {'' if engine == last else engine:<{_NAME_WIDTH - 2}}{one.setting.threads:<22}"
         for latencies in (one.alone, one.busy):
-            row += f"{_ms(latencies.quantile('p90') if latencies else None):>8}"
+            found = (latencies.quantile("p90") or latencies.max) if latencies else None
+            row += f"{_ms(found):>8}"
         lines.append(row + ("  <- chosen" if one.setting in swept.chosen_threads else ""))
         last = engine
     return lines

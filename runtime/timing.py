@@ -110,7 +110,7 @@ class Latencies:
         """How many took longer than a limit in [s]."""
         return int(self.calls - np.searchsorted(self._sorted, limit, side="right"))
 
-    def histogram(self, bins: int = 60) -> tuple[list[float], list[int]]:
+    def histogram(self, bins: int = 40) -> tuple[list[float], list[int]]:
         """Edges in [s], evenly spaced on a logarithmic scale, and calls between them."""
         low, high = float(self._sorted[0]), self.max
         edges = np.geomspace(low, max(high, low * (1 + 1e-9)), bins + 1)
