@@ -6,14 +6,17 @@
 
 The 206 published demonstrations: 96 × 96 × 3 pictures, 2 observations, 16 actions, batch 64,
 shuffled. Each way is a process of its own, they take turns, and each tells its largest resident
-memory. LeRobot gets the first episodes only, recorded anew with its own recorder; later releases
-of torchvision than the above have no video reader. Writes `benchmarks/results/image_windows.json`.
+memory. Beside other work a peer with workers gets more of the machine than we do, so the CPU that
+a sample takes is compared as well. LeRobot gets the first episodes only, recorded anew with its
+own recorder; later releases of torchvision than the above have no video reader. Without the
+demonstrations nothing is measured. Writes `benchmarks/results/image_windows.json`.
 """
 
 import argparse
 import statistics
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -104,23 +107,39 @@ def medians(rounds: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, fl
 
 def ratios(rates: dict[str, dict[str, float]]) -> dict[str, float | str]:
     """How many times more samples per second we gather than each peer in its best setting."""
-    ours = rates[OURS]
-    found: dict[str, float | str] = dict.fromkeys(
-        ("LeRobot, png", "LeRobot, video", "LeRobot, low-dimensional"), NOT_MEASURED
-    )
-    for variant, rate in rates["published"].items():
-        best_of("published, " + variant.rsplit(", ", 1)[0], ours["memory"] / rate, found)
-    for variant, rate in rates.get("lerobot", {}).items():
-        kind = variant.rsplit(", ", 1)[0]
-        mine = ours["low-dimensional"] if kind == "low-dimensional" else ours["memory"]
-        best_of(f"LeRobot, {kind}", mine / rate, found)
+    found = not_measured()
+    for name, variant in peers_of(rates):
+        ratio = ours_for(name, rates) / variant[1]
+        before = found.get(name)
+        found[name] = round(min(ratio, before) if isinstance(before, float) else ratio, 1)
     return found
 
 
-def best_of(name: str, ratio: float, found: dict[str, float | str]) -> None:
-    """Keeps the ratio to the peer's best setting: the smallest."""
-    before = found.get(name)
-    found[name] = round(min(ratio, before) if isinstance(before, float) else ratio, 1)
+def cpu_ratios(costs: dict[str, dict[str, float]]) -> dict[str, float | str]:
+    """How many times less CPU a sample takes here than with each peer without workers."""
+    found = not_measured()
+    for name, (variant, cost) in peers_of(costs):
+        if variant.endswith(" 0 workers"):  # the CPU of workers is not counted
+            found[name] = round(cost / ours_for(name, costs), 1)
+    return found
+
+
+def not_measured() -> dict[str, float | str]:
+    """LeRobot is named even if it was not measured."""
+    names = ("LeRobot, png", "LeRobot, video", "LeRobot, low-dimensional")
+    return dict.fromkeys(names, NOT_MEASURED)
+
+
+def peers_of(figures: dict[str, dict[str, float]]) -> Iterator[tuple[str, tuple[str, float]]]:
+    """Each figure of a peer, with the peer's name and the variant."""
+    for side, title in {"published": "published", "lerobot": "LeRobot"}.items():
+        for variant, figure in figures.get(side, {}).items():
+            yield f"{title}, {variant.rsplit(', ', 1)[0]}", (variant, figure)
+
+
+def ours_for(peer: str, figures: dict[str, dict[str, float]]) -> float:
+    """Our figure for the same kind of windows."""
+    return figures[OURS]["low-dimensional" if peer.endswith("low-dimensional") else "memory"]
 
 
 def main() -> None:
@@ -131,13 +150,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
     parser.add_argument("--waits", type=int, default=20, help="optimizer steps that may wait")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1, help="of torch, in each process")
     parser.add_argument("--wait-policy", default="passive", help="OMP_WAIT_POLICY")
     parser.add_argument("--lerobot-episodes", type=int, default=10)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "image_windows.json")
     arguments = parser.parse_args()
     if not arguments.data.exists():
-        raise SystemExit(f"{arguments.data} is not there; fetch it with: dpc data download pusht")
+        print(f"not measured: no {arguments.data}; fetch it with: dpc data download pusht")
+        return
     pythons = dict.fromkeys(("memory", "disk", "published"), sys.executable)
     if arguments.peer_python:
         pythons["lerobot"] = arguments.peer_python
@@ -156,8 +176,12 @@ def main() -> None:
             for side, python in pythons.items()
         ]
         result = measure(sides, arguments)
-    times = ratios(result["samples_per_second"])
-    write(arguments, {"batch_size": BATCH_SIZE, "times_faster_than": times, **result})
+    summary = {
+        "batch_size": BATCH_SIZE,
+        "times_faster_than": ratios(result["samples_per_second"]),
+        "times_less_cpu_than": cpu_ratios(result["cpu_ms_per_sample_without_workers"]),
+    }
+    write(arguments, {**summary, **result})
 
 
 if __name__ == "__main__":

@@ -46,6 +46,8 @@ def run(config: DictConfig) -> int:
         sampler=config.sampler,
         num_inference_steps=config.num_inference_steps,
         device=config.device,
+        engine=config.engine,
+        precision=config.precision,
     )
     training = read_metrics(checkpoint).get("training", {})
     training_seeds = training.get("training_seeds") or ()

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import torch
 from omegaconf import DictConfig
 
 from diffusion_controller.commands.errors import CommandError
@@ -48,7 +49,7 @@ def run(config: DictConfig) -> int:
     policy = load_policy(checkpoint)
     requirement = requirement_of(config, action_horizon=policy.action_horizon)
     sweep, effort = sweep_of(config, policy), effort_of(config)
-    machine = describe_machine()
+    machine = {**describe_machine(), "gpu": _name_of_gpu(device)}
     print(
         "\n".join(heading(requirement, checkpoint=str(checkpoint), device=device, machine=machine)),
         flush=True,
@@ -97,3 +98,7 @@ def _sweep(checkpoint: Path, sweep: Sweep, effort: Effort, *, device: str) -> Sw
 
 def _row(one: Measurement) -> Row:
     return Row(f"{one.setting.name}\n{one.setting.threads}", one.alone, one.busy)
+
+
+def _name_of_gpu(device: str) -> str | None:
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else None

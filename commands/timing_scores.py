@@ -8,6 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from diffusion_controller.commands.errors import CommandError
 from diffusion_controller.envs import PUSHT_ENV_ID
 from diffusion_controller.policy import DiffusionPolicy, load_policy, read_metrics
 from diffusion_controller.runtime import (
@@ -29,11 +30,14 @@ def known_scores(checkpoint: Path, policy: DiffusionPolicy) -> Scores:
     Args:
         checkpoint: Folder of the checkpoint.
         policy: Loaded from it with its own sampler.
+
+    Raises:
+        CommandError: If one of these files is not what `dpc evaluate` writes.
     """
     own = {"sampler": policy.sampler, "num_inference_steps": policy.num_inference_steps}
     documents = [{**read_metrics(checkpoint).get("evaluation", {}), "policy": own}]
     for file in sorted(checkpoint.glob("evaluation*.json")):
-        documents.append(json.loads(file.read_text(encoding="utf-8")))
+        documents.append(_read(file))
     return {_evaluated(document): _score(document) for document in documents if _is_whole(document)}
 
 
@@ -78,6 +82,16 @@ def roll_out_scores(
         low, high = result.mean_score_interval
         scores[key] = Score(result.mean_score, low, high, len(result.episodes))
     return scores
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CommandError(f"{file} is not JSON ({error}); remove it or evaluate again") from error
+    if not isinstance(document, dict):
+        raise CommandError(f"{file} holds no evaluation; give it another name")
+    return document
 
 
 def _is_whole(document: Mapping[str, Any]) -> bool:

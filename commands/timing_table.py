@@ -24,6 +24,7 @@ def heading(
 ) -> list[str]:
     """What is measured against what."""
     is_busy = machine["load_average"] > 0.5 * machine["cores"]
+    gpu = f"{machine['gpu']}, " if machine["gpu"] else ""
     busy = "; other work is running, which the figures include" if is_busy else ""
     return [
         f"{checkpoint} on {device} at {requirement.control_hz:g} Hz: from one observation to one "
@@ -31,7 +32,7 @@ def heading(
         f"a control period is {in_ms(requirement.period)}, the {requirement.action_horizon} "
         f"actions of a chunk last {in_ms(requirement.chunk_period)}; "
         f"{100 * requirement.margin:.0f} % of it must be left at p99",
-        f"{machine['processor']}, {machine['cores']} cores, load average "
+        f"{gpu}{machine['processor']}, {machine['cores']} cores, load average "
         f"{machine['load_average']:.1f}{busy}",
     ]
 

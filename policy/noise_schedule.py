@@ -180,7 +180,7 @@ class NoiseSchedule:
         return mean, variance
 
     def level(self, timestep: int) -> tuple[float, float]:
-        """A and σ at a timestep; 1 and 0 before the first."""
+        """The factors a and σ at a timestep; 1 and 0 before the first."""
         if timestep < 0:
             return 1.0, 0.0
         return float(self.signal[timestep]), float(self.sigma[timestep])

@@ -228,4 +228,7 @@ def _describe(policy: ChunkPolicy) -> dict[str, Any]:
     for name in ("sampler", "num_inference_steps"):
         if hasattr(policy, name):
             described[name] = getattr(policy, name)
+    engine = getattr(policy, "engine", None)
+    if engine is not None:
+        described |= {"engine": engine.name, "precision": engine.precision}
     return described

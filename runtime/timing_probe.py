@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from diffusion_controller import DiffusionControllerError
 from diffusion_controller.policy import DiffusionPolicy, load_policy
+from diffusion_controller.policy.observation_check import IMAGE_AXES
 from diffusion_controller.runtime.latency import ChunkStopwatch
 from diffusion_controller.runtime.timing_load import busy_cores
 from diffusion_controller.runtime.timing_parts import measure_parts
@@ -133,7 +134,7 @@ def plausible_observations(policy: DiffusionPolicy, count: int) -> list[dict[str
     def draw(name: str, shape: tuple[int, ...]) -> NDArray[Any]:
         noise = random.uniform(-1.0, 1.0, (policy.obs_horizon, *shape))
         physical = normalizer.denormalize(name, noise)
-        return physical.astype(np.uint8) if len(shape) == 3 else physical
+        return physical.astype(np.uint8) if len(shape) == IMAGE_AXES else physical
 
     return [
         {name: draw(name, shape) for name, shape in policy.observation_shapes.items()}

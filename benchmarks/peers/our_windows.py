@@ -21,6 +21,7 @@ IMAGE = {"image": ArrayField("img"), "agent": ArrayField("state", (0, 1))}
 LOW_DIM = {"keypoints": ArrayField("keypoint"), "agent": ArrayField("state", (0, 1))}
 ENDLESS = 2**40
 STEP_S = 0.3
+FIRST_STEPS = 5
 
 
 def load(path: Path, fields: dict[str, ArrayField], *, images_in_memory: bool) -> WindowDataset:
@@ -110,16 +111,18 @@ class WindowsOnDisk:
         return pixel_sums(self._windows, indices)
 
     def waits(self, count: int) -> list[float]:
-        """How long each of some optimizer steps of 0.3 s waited for its batch, in [s]."""
+        """How long each of some optimizer steps of 0.3 s waited for its batch, in [s].
+
+        Not counted are the first five, for which nothing could be read ahead.
+        """
         found = read(self._windows, self._batch_size)
-        next(found)
         waited = []
         factor = torch.randn(512, 512)
-        for _ in range(count):
+        for _ in range(count + FIRST_STEPS):
             start = time.perf_counter()
             next(found)
             waited.append(time.perf_counter() - start)
             until = time.perf_counter() + STEP_S
             while time.perf_counter() < until:  # a core is busy, as in a training on the CPU
                 torch.mm(factor, factor)
-        return waited
+        return waited[FIRST_STEPS:]

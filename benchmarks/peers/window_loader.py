@@ -72,9 +72,7 @@ def main() -> None:
         answer: dict[str, Any] = {}
         if order["do"] == "build":
             start, batch_size = time.perf_counter(), order["batch_size"]
-            windows = getattr(importlib.import_module(f"peers.{module}"), name)(
-                order["paths"], batch_size
-            )
+            windows = getattr(importlib.import_module(module), name)(order["paths"], batch_size)
             answer = {
                 **describe(),
                 "windows": len(windows),

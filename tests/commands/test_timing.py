@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from diffusion_controller.commands.errors import CommandError
 from diffusion_controller.commands.main import main
 from diffusion_controller.commands.timing_scores import known_scores, roll_out_scores
 from diffusion_controller.policy import load_policy, save_policy
@@ -87,6 +88,10 @@ def test_every_evaluation_in_the_folder_of_a_checkpoint_is_a_score(checkpoint: P
     (checkpoint / "evaluation_ddim_8.json").write_text(json.dumps(other))
     found = known_scores(checkpoint, load_policy(checkpoint))
     assert found == {**own, ("ddim", 8, "fp32"): Score(0.9, 0.85, 0.95, 500)}
+    (checkpoint / "evaluation_ddim_8.json").write_text("{")
+    with pytest.raises(CommandError, match=r"evaluation_ddim_8.json is not JSON"):
+        known_scores(checkpoint, load_policy(checkpoint))
+    (checkpoint / "evaluation_ddim_8.json").unlink()
 
 
 def test_a_score_is_rolled_out_once_for_all_engines_that_compute_the_same(checkpoint: Path) -> None:
