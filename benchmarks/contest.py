@@ -188,8 +188,10 @@ def ratios(ours: float, others: Mapping[str, float]) -> dict[str, float | str]:
 
 def write(arguments: argparse.Namespace, result: Mapping[str, Any]) -> None:
     """Writes and prints the result with the machine and the command that made it."""
+    peer = getattr(arguments, "peer_python", None)
+    words = ["DIRECTORY/bin/python" if word == peer else word for word in sys.argv[1:]]
     whole = {
-        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words]),
         "machine": describe_machine(),
         "threads": arguments.threads,
         "omp_wait_policy": arguments.wait_policy,

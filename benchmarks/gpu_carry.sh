@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Put what benchmarks/gpu.sh needs on a machine without a network into .carry/, which git ignores:
-# wheels for another Python and the demonstrations without their pictures.
+# wheels for another Python, and the demonstrations with their pictures as bytes.
 #
 #   benchmarks/gpu_carry.sh DEMONSTRATIONS [PYTHON_VERSION]
 set -euo pipefail
@@ -14,6 +14,6 @@ mkdir -p .carry/wheels
   google-crc32c hydra-core omegaconf shapely jaxtyping wadler-lindig importlib-metadata
 .venv/bin/python -m pip wheel --quiet --no-deps --wheel-dir .carry/wheels \
   --constraint constraints.txt antlr4-python3-runtime
-rm -rf .carry/pusht.zarr
-.venv/bin/dpc data convert "$data" out=.carry/pusht.zarr drop='[img]'
+rm -f .carry/pusht.zip
+.venv/bin/dpc data convert "$data" out=.carry/pusht.zip
 du -sh .carry

@@ -1,5 +1,6 @@
 """An optimizer step as one launch: recorded as a CUDA graph, then replayed with other inputs."""
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -62,7 +63,8 @@ class ReplayedStep:
             present = torch.cuda.current_stream()
             aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             aside.wait_stream(present)
-            with torch.cuda.stream(aside):
+            with torch.cuda.stream(aside), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=".*capturable=True")  # soon it is
                 self._run()
             present.wait_stream(aside)
 

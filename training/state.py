@@ -16,6 +16,7 @@ from diffusion_controller.policy import DiffusionPolicy
 
 from .ema import ExponentialMovingAverage
 from .metrics import MetricsWriter
+from .settings import TrainingSettings
 
 
 class TrainStateError(DiffusionControllerError, ValueError):
@@ -111,6 +112,24 @@ class TrainState:
         self.loss_sum = stored["loss_sum"].to(self.policy.device)
         self.metrics_length = int(stored["metrics_length"])
         self.checkpoints = [(float(score), str(name)) for score, name in stored["checkpoints"]]
+
+
+def begin_state(policy: DiffusionPolicy, settings: TrainingSettings) -> TrainState:
+    """State of a training before its first step, on the policy's device."""
+    average = ExponentialMovingAverage(
+        policy, power=settings.ema_power, max_decay=settings.ema_max_decay
+    )
+    optimizer = torch.optim.AdamW(
+        policy.parameters(),
+        betas=settings.betas,
+        weight_decay=settings.weight_decay,
+        fused=True,
+        # a graph is replayed as it was recorded: what changes must lie on the device
+        lr=torch.zeros((), device=policy.device) if settings.cuda_graph else 0.0,
+        capturable=settings.cuda_graph,
+    )
+    loss_sum = torch.zeros((), device=policy.device)
+    return TrainState(policy, average, optimizer, loss_sum=loss_sum)
 
 
 class StateSaving:

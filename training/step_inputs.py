@@ -53,6 +53,6 @@ def send(values: Tensor, device: torch.device) -> Tensor:
     Only from pinned memory does a GPU copy by itself. torch gives that memory out again once the
     copy is done, so nothing has to be kept here.
     """
-    if device.type != "cuda":
+    if device.type != "cuda" or values.numel() == 0:
         return values.to(device)
     return values.pin_memory().to(device, non_blocking=True)

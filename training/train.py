@@ -17,12 +17,11 @@ from diffusion_controller.policy import DiffusionPolicy
 from .batches import BatchReader
 from .checkpoints import keep_checkpoint
 from .data_order import DataOrder, draw_training_noise
-from .ema import ExponentialMovingAverage
 from .interruption import StopRequest, TrainingInterruptedError
 from .metrics import MetricsWriter, WandbWriter
 from .precision import float32_products
 from .settings import TrainingSettings
-from .state import StateSaving, TrainState
+from .state import StateSaving, TrainState, begin_state
 from .step import OptimizerStep, batch_indices
 from .step_inputs import send
 
@@ -88,7 +87,9 @@ def train(
     windows = windows.to(policy.device)
     validation = None if validation is None else validation.to(policy.device)
     order = DataOrder(num_windows=len(windows), batch_size=settings.batch_size, seed=settings.seed)
-    state = begin_or_resume(policy, settings, run)
+    state = begin_state(policy, settings)
+    if run.state_path.exists():
+        state.load(run.state_path)
     batches = BatchReader(
         windows, batch_indices(order, windows, accelerator), num_steps=settings.num_steps
     )
@@ -154,29 +155,6 @@ def validation_loss(
         loss = policy.loss(batch, noise=send(noise, place), timestep=send(timestep, place))
         total += loss.double() * (last - first)
     return total.item() / len(windows)
-
-
-def begin_or_resume(policy: DiffusionPolicy, settings: TrainingSettings, run: Run) -> TrainState:
-    """The state that a run was left in, or that of a new one, on the policy's device."""
-    state = TrainState(
-        policy=policy,
-        ema=ExponentialMovingAverage(
-            policy, power=settings.ema_power, max_decay=settings.ema_max_decay
-        ),
-        optimizer=torch.optim.AdamW(
-            policy.parameters(),
-            betas=settings.betas,
-            weight_decay=settings.weight_decay,
-            fused=True,
-            # a graph is replayed as it was recorded: what changes must lie on the device
-            lr=torch.zeros((), device=policy.device) if settings.cuda_graph else 0.0,
-            capturable=settings.cuda_graph,
-        ),
-        loss_sum=torch.zeros((), device=policy.device),
-    )
-    if run.state_path.exists():
-        state.load(run.state_path)
-    return state
 
 
 def _mean_loss(

@@ -45,13 +45,9 @@ class PlainPolicy:
 
     def __init__(self, specification: Specification) -> None:
         """Builds the model; average and optimizer come with the first training step."""
-        self._num_inference_steps = specification.num_inference_steps
         self.model = PlainModel(specification)
         self.average: nn.Module | None = None
-        scheduler = DDIMScheduler if specification.sampler == "ddim" else DDPMScheduler
-        self.scheduler = scheduler(
-            num_train_timesteps=NUM_TRAIN_TIMESTEPS, beta_schedule="squaredcos_cap_v2"
-        )
+        self.set_sampler(specification.sampler, specification.num_inference_steps)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=1e-6
         )
@@ -60,6 +56,14 @@ class PlainPolicy:
     def num_parameters(self) -> int:
         """Of encoder and network."""
         return sum(parameter.numel() for parameter in self.model.parameters())
+
+    def set_sampler(self, sampler: str, num_inference_steps: int) -> None:
+        """Takes `ddim` or `ddpm` from now on."""
+        self._num_inference_steps = num_inference_steps
+        scheduler = DDIMScheduler if sampler == "ddim" else DDPMScheduler
+        self.scheduler = scheduler(
+            num_train_timesteps=NUM_TRAIN_TIMESTEPS, beta_schedule="squaredcos_cap_v2"
+        )
 
     def hand_over(self, observation: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Images as convolutions take them: float, channels before height and width."""

@@ -17,8 +17,8 @@ from diffusion_controller.policy import DiffusionPolicy
 from diffusion_controller.training import DataOrder, Run, read_metrics_lines, train
 from diffusion_controller.training.batches import BatchReader
 from diffusion_controller.training.replay import WARM_UP_CALLS
+from diffusion_controller.training.state import begin_state
 from diffusion_controller.training.step import OptimizerStep, batch_indices
-from diffusion_controller.training.train import begin_or_resume
 from tests.policy.image_policies import image_policy
 from tests.policy.policies import small_policy
 from tests.training.trainings import image_windows, settings, windows
@@ -111,11 +111,11 @@ def _waiting_is_an_error() -> Iterator[None]:
         torch.cuda.set_sync_debug_mode("default")
 
 
-def _step(directory: Path, policy: DiffusionPolicy, data: WindowDataset, **changes: Any) -> Any:
+def _step(policy: DiffusionPolicy, data: WindowDataset, **changes: Any) -> Any:
     chosen = settings(**changes)
     data = data.to(policy.device)
     order = DataOrder(num_windows=len(data), batch_size=chosen.batch_size, seed=chosen.seed)
-    state = begin_or_resume(policy, chosen, Run(directory=directory, provenance={}))
+    state = begin_state(policy, chosen)
     accelerator = Accelerator()
     indices = batch_indices(order, data, accelerator)
     batches = BatchReader(data, indices, num_steps=chosen.num_steps)
@@ -125,12 +125,10 @@ def _step(directory: Path, policy: DiffusionPolicy, data: WindowDataset, **chang
 @GRAPHS
 @pytest.mark.parametrize("sees", ["state", "image"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_step_never_waits_for_the_device(
-    tmp_path: Path, sees: str, precision: str, *, cuda_graph: bool
-) -> None:
+def test_a_step_never_waits_for_the_device(sees: str, precision: str, *, cuda_graph: bool) -> None:
     policy = image_policy() if sees == "image" else small_policy()
     data = _mirrored_images() if sees == "image" else windows()
-    take_step = _step(tmp_path, policy.to("cuda"), data, precision=precision, cuda_graph=cuda_graph)
+    take_step = _step(policy.to("cuda"), data, precision=precision, cuda_graph=cuda_graph)
     for _ in range(WARM_UP_CALLS + 1):  # the recording waits, once
         take_step()
     with _waiting_is_an_error():
