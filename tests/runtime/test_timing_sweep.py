@@ -18,6 +18,7 @@ from diffusion_controller.runtime import (
     threads_to_try,
 )
 from diffusion_controller.runtime.timing_sweep import environment_of
+from tests.policy.image_policies import image_policy
 from tests.policy.policies import small_policy
 from tests.runtime.test_timing_verdict import SETTING, measured
 
@@ -122,6 +123,13 @@ def test_a_setting_is_measured_in_a_process_of_its_own(checkpoint: Path) -> None
     start = found.cold_start
     assert start.total == pytest.approx(start.imports + start.load + start.first_chunk)
     assert min(start.imports, start.load, start.first_chunk, *start.warm_up) > 0
+
+
+def test_a_policy_that_sees_is_given_pictures(tmp_path: Path) -> None:
+    save_policy(image_policy(), tmp_path / "policy", metrics={})
+    effort = Effort(calls=1, seconds=0.0, rest=0.0)
+    found = measure_in_new_process(tmp_path / "policy", SETTING, effort, device="cpu")
+    assert found.alone.calls == 1
 
 
 def test_a_policy_that_cannot_be_loaded_so_says_why(checkpoint: Path) -> None:
