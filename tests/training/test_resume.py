@@ -17,16 +17,19 @@ from diffusion_controller.policy import load_policy
 from diffusion_controller.training import TrainingInterruptedError, TrainStateError
 from tests.training.trainings import run_training
 
-_FORK = multiprocessing.get_context("fork")  # the child needs no second import of torch
+# Children need no second import of torch, and come from a process without the threads of this one.
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(["tests.training.trainings"])
 
 
 def _in_child(function: Callable[..., Any], *arguments: Any) -> Any:
-    child = _FORK.Process(target=function, args=arguments, daemon=True)
+    child = _SERVER.Process(target=function, args=arguments, daemon=True)
     child.start()
     return child
 
 
 def _train_and_leave_its_error(directory: Path) -> None:
+    torch.set_num_threads(1)  # as in this process; another number may round differently
     try:
         run_training(directory)
     except (TrainingInterruptedError, TrainStateError) as error:
