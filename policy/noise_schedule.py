@@ -100,6 +100,8 @@ class NoiseSchedule:
         Computed, not read: a scheduler's own table is another one after `set_timesteps`.
         """
         timesteps, shift = int(config["num_train_timesteps"]), float(config["shift"])
+        if not shift > 0:
+            raise NoiseScheduleError(f"the scheduler's shift is {shift:g}; it must be more than 0")
         even = torch.arange(1, timesteps + 1, dtype=torch.float64) / timesteps
         sigma = shift * even / (1 + (shift - 1) * even)
         return cls(signal=1 - sigma, sigma=sigma, prediction="flow")

@@ -194,6 +194,8 @@ def test_a_scheduler_with_an_unsupported_option_is_refused() -> None:
         NoiseSchedule.from_scheduler(DDPMScheduler(100, thresholding=True))
     with pytest.raises(NoiseScheduleError, match="stochastic_sampling"):
         NoiseSchedule.from_scheduler(FlowMatchEulerDiscreteScheduler(100, stochastic_sampling=True))
+    with pytest.raises(NoiseScheduleError, match="shift is 0; it must be more than 0"):
+        NoiseSchedule.from_scheduler(FlowMatchEulerDiscreteScheduler(100, shift=0.0))
 
 
 @pytest.mark.parametrize("scheduler", [object(), EDMEulerScheduler()], ids=["object", "EDM"])

@@ -36,11 +36,11 @@ def _store_with_pictures(path: Path, episodes: Sequence[int]) -> list[int]:
 
 def _train(data: Path, run: Path, *settings: str) -> None:
     words = ["train", "experiment=pusht_image_agent", f"data={data}", f"out={run}"]
-    assert main([*words, "evaluation.episodes=0", "num_threads=1", *settings]) == 0
+    assert main([*words, "evaluation.episodes=0", "num_threads=2", *settings]) == 0
 
 
 def _evaluate(run: Path, out: Path, *settings: str) -> dict[str, Any]:
-    words = ["evaluate", f"policy={run}", f"out={out}", "video=0", "num_threads=1"]
+    words = ["evaluate", f"policy={run}", f"out={out}", "video=0", "num_threads=2"]
     assert main([*words, *settings]) == 0
     result: dict[str, Any] = json.loads((out / "evaluation.json").read_text())
     return result
@@ -62,7 +62,7 @@ def test_eight_episodes_learnt_by_heart_are_reproduced_in_closed_loop(tmp_path: 
     _train(
         tmp_path / "data.zarr",
         tmp_path / "run",
-        "training.num_steps=3000",
+        "training.num_steps=1500",
         "training.ema_max_decay=0.995",
         "task.mirror=false",
     )
