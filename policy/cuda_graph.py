@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .engines import Eager, Precision
+from .engines import Engine, Precision
 from .shapes import ActionChunk, Features, Modulation, NoiseDraws
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class CudaGraph:
 
     name = "cuda_graph"
 
-    def __init__(self, policy: "DiffusionPolicy", eager: Eager) -> None:
+    def __init__(self, policy: "DiffusionPolicy", eager: Engine) -> None:
         self._policy, self._eager = policy, eager
         self.precision: Precision = eager.precision
         self._captured: dict[tuple[str, int, int], _Captured] = {}

@@ -52,37 +52,20 @@ class Engine(Protocol):
         """Denoise a whole chunk: see `DiffusionPolicy.denoise`."""
 
 
-class Eager:
-    """PyTorch, call by call: on every device, in training and out of it."""
+class PyTorch:
+    """PyTorch, on every device: call by call, or compiled."""
 
-    name = "eager"
-
-    def __init__(self, policy: "DiffusionPolicy", precision: Precision) -> None:
-        self._policy, self.precision = policy, precision
-        self._network = network_in(policy, precision)
-
-    def encode(self, observation: Mapping[str, Tensor]) -> Features:
-        """See `Engine`."""
-        return self._policy.encode(observation)
-
-    def predict(self, chunk: ActionChunk, modulation: Modulation) -> ActionChunk:
-        """See `Engine`."""
-        return self._network(chunk, modulation)
-
-    def denoise(self, observation: Mapping[str, Tensor], noise: NoiseDraws) -> ActionChunk:
-        """See `Engine`."""
-        return self._policy.denoise_features(self.encode(observation), noise, self._network)
-
-
-class Compiled:
-    """`torch.compile`: fused loops; costs a minute or more before the first chunk."""
-
-    name = "compiled"
-
-    def __init__(self, policy: "DiffusionPolicy", precision: Precision) -> None:
-        self._policy, self.precision = policy, precision
-        self._encode = torch.compile(policy.encode, dynamic=False)
-        self._network = torch.compile(network_in(policy, precision), dynamic=False)
+    def __init__(
+        self,
+        policy: "DiffusionPolicy",
+        precision: Precision,
+        *,
+        name: str,
+        encode: Callable[[Mapping[str, Tensor]], Features],
+        network: Denoiser,
+    ) -> None:
+        self.name, self.precision = name, precision
+        self._policy, self._encode, self._network = policy, encode, network
 
     def encode(self, observation: Mapping[str, Tensor]) -> Features:
         """See `Engine`."""
@@ -131,10 +114,21 @@ class EngineKind:
     package: str | None = None
 
 
+def _make_eager(policy: "DiffusionPolicy", precision: Precision) -> Engine:
+    network = network_in(policy, precision)
+    return PyTorch(policy, precision, name="eager", encode=policy.encode, network=network)
+
+
+def _make_compiled(policy: "DiffusionPolicy", precision: Precision) -> Engine:
+    encode = torch.compile(policy.encode, dynamic=False)
+    network = torch.compile(network_in(policy, precision), dynamic=False)
+    return PyTorch(policy, precision, name="compiled", encode=encode, network=network)
+
+
 def _make_cuda_graph(policy: "DiffusionPolicy", precision: Precision) -> Engine:
     from .cuda_graph import CudaGraph
 
-    return CudaGraph(policy, Eager(policy, precision))
+    return CudaGraph(policy, _make_eager(policy, precision))
 
 
 def _make_openvino(policy: "DiffusionPolicy", precision: Precision) -> Engine:
@@ -144,8 +138,8 @@ def _make_openvino(policy: "DiffusionPolicy", precision: Precision) -> Engine:
 
 
 ENGINES = {
-    "eager": EngineKind(Eager),
-    "compiled": EngineKind(Compiled),
+    "eager": EngineKind(_make_eager),
+    "compiled": EngineKind(_make_compiled),
     "cuda_graph": EngineKind(_make_cuda_graph, device_type="cuda"),
     "openvino": EngineKind(_make_openvino, device_type="cpu", package="openvino"),
 }
